@@ -1,0 +1,76 @@
+"""regfs: a container registry's S3 bucket as an fsspec filesystem and as the registry's storage driver.
+
+Names are resolved on first use, so that ``import regfs`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from regfs._version import __version__
+
+if TYPE_CHECKING:
+    from regfs.driver import FileInfo, SkipDir, StopWalk, StorageDriver, create
+    from regfs.errors import (
+        BucketNotFoundError,
+        DriverError,
+        FileChangedError,
+        InvalidOffsetError,
+        InvalidPathError,
+        PathNotFoundError,
+        UnsupportedMethodError,
+        UploadNotFoundError,
+    )
+    from regfs.filesystem import RegistryFileSystem
+    from regfs.parameters import DriverParameters, ParameterError
+    from regfs.writer import FileWriter
+
+__all__ = [
+    "BucketNotFoundError",
+    "DriverError",
+    "DriverParameters",
+    "FileChangedError",
+    "FileInfo",
+    "FileWriter",
+    "InvalidOffsetError",
+    "InvalidPathError",
+    "ParameterError",
+    "PathNotFoundError",
+    "RegistryFileSystem",
+    "SkipDir",
+    "StopWalk",
+    "StorageDriver",
+    "UnsupportedMethodError",
+    "UploadNotFoundError",
+    "__version__",
+    "create",
+]
+
+_HOMES = {
+    "driver": ("FileInfo", "SkipDir", "StopWalk", "StorageDriver", "create"),
+    "errors": (
+        "BucketNotFoundError",
+        "DriverError",
+        "FileChangedError",
+        "InvalidOffsetError",
+        "InvalidPathError",
+        "PathNotFoundError",
+        "UnsupportedMethodError",
+        "UploadNotFoundError",
+    ),
+    "filesystem": ("RegistryFileSystem",),
+    "parameters": ("DriverParameters", "ParameterError"),
+    "writer": ("FileWriter",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'regfs' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"regfs.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,112 @@
+"""What S3 answers, as values: objects, pages, parts, uploads, and the body of a GET."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What S3 says of one object: `size` in bytes, `modified` aware and in UTC, `etag` with its quotes."""
+
+    key: str
+    size: int
+    modified: datetime
+    etag: str
+    storage_class: str = "STANDARD"
+    content_type: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One page of a listing: objects, common prefixes (each with its final slash), and how to go on."""
+
+    objects: list[ObjectInfo]
+    prefixes: list[str]
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """One uploaded part: `number` from 1, `size` in bytes."""
+
+    number: int
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadInfo:
+    """One pending multipart upload; `started` is aware and in UTC."""
+
+    key: str
+    id: str
+    started: datetime
+
+
+class Body:
+    """The answer to a GET, to be read as a stream and closed.
+
+    Attributes
+    ----------
+    info : ObjectInfo
+        Of the whole object, whatever the range.
+    """
+
+    def __init__(
+        self, info: ObjectInfo, stream: Any, length: int, failed: Callable[[BaseException], OSError]
+    ):
+        self.info = info
+        self._stream = stream
+        self._left = length
+        self._failed = failed
+
+    async def read(self, n: int) -> bytes:
+        """Read exactly `n` bytes, or what is left of the range if that is less."""
+        want = min(n, self._left)
+        pieces: list[bytes] = []
+        while want:
+            try:
+                piece = await self._stream.read(want)
+            except Exception as exc:
+                raise self._failed(exc) from exc
+            if not piece:
+                broken = ConnectionResetError("the answer ended early")
+                raise self._failed(broken) from broken
+            pieces.append(piece)
+            want -= len(piece)
+            self._left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Give the connection back if the range was read to its end, else drop it."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+class EmptyStream:
+    """The stream of a range that holds nothing."""
+
+    async def read(self, n: int) -> bytes:
+        """Read nothing."""
+        return b""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def object_info(key: str, size: int, answer: dict[str, Any]) -> ObjectInfo:
+    """Make a value of what botocore gives for a HEAD, a GET or an entry of a listing."""
+    return ObjectInfo(
+        key,
+        size,
+        answer["LastModified"].astimezone(timezone.utc),
+        answer.get("ETag", ""),
+        answer.get("StorageClass") or "STANDARD",
+        answer.get("ContentType"),
+        answer.get("Metadata") or {},
+    )

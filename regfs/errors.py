@@ -1,0 +1,171 @@
+"""The errors of both faces, and the one place that turns a failure of S3 into them.
+
+The filesystem raises builtin ``OSError`` with errno, text and the full ``regfs://`` URL. The driver
+raises the registry's own errors (Go: ``storagedriver.PathNotFoundError`` and its siblings), each of which
+is also the matching builtin. Nothing here may know how requests are made.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+
+class DriverError(OSError):
+    """An error of the registry's driver interface.
+
+    Parameters
+    ----------
+    text : str
+        What is wrong and what to do about it, one line.
+    path : str
+        The driver path that the call was about.
+    driver : str
+        The driver's name; the message begins with it, as in Go.
+
+    Attributes
+    ----------
+    path : str
+        As given.
+    driver : str
+        As given.
+    """
+
+    _errno = errno.EIO
+
+    def __init__(self, text: str, path: str, driver: str = "regfs") -> None:
+        super().__init__(self._errno, text, path)
+        self.path = path
+        self.driver = driver
+
+    def __str__(self) -> str:
+        return f"{self.driver}: {self.strerror}: {self.path!r}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.strerror, self.path, self.driver)
+
+
+class PathNotFoundError(DriverError, FileNotFoundError):
+    """Neither a file nor a directory is stored at the path (Go: ``PathNotFoundError``)."""
+
+    _errno = errno.ENOENT
+
+
+class InvalidPathError(DriverError, ValueError):
+    """The path breaks the rule of its face (Go: ``InvalidPathError``)."""
+
+    _errno = errno.EINVAL
+
+
+class InvalidOffsetError(DriverError, ValueError):
+    """A negative offset (Go: ``InvalidOffsetError``)."""
+
+    _errno = errno.EINVAL
+
+
+class UnsupportedMethodError(DriverError, NotImplementedError):
+    """A URL was asked for a method that is neither GET nor HEAD (Go: ``ErrUnsupportedMethod``)."""
+
+    _errno = errno.ENOSYS
+
+
+class BucketNotFoundError(FileNotFoundError):
+    """The bucket itself is missing, which must never look like a missing file or an empty directory."""
+
+
+class UploadNotFoundError(OSError):
+    """The multipart upload is gone: somebody committed or aborted it."""
+
+
+class FileChangedError(OSError):
+    """The object was replaced while it was being read; bytes of two versions are never mixed."""
+
+
+# S3 error code (or the bare status, which is all that a HEAD answers) -> type, errno, what to tell.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_SECRET = "the secretkey does not belong to the accesskey (or v4auth is wrong for this service)"  # noqa: S105
+_ACCESS = "access denied: the credentials lack the permission for this request"
+_BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
+    "NoSuchBucket": (
+        BucketNotFoundError,
+        errno.ENOENT,
+        "the bucket does not exist; create it or correct bucket",
+    ),
+    "NoSuchKey": (FileNotFoundError, errno.ENOENT, "No such file or directory"),
+    "NoSuchUpload": (UploadNotFoundError, errno.ESTALE, "the upload was committed or aborted meanwhile"),
+    "SignatureDoesNotMatch": (PermissionError, errno.EACCES, _SECRET),
+    "InvalidAccessKeyId": (PermissionError, errno.EACCES, "the service does not know this accesskey"),
+    "AccessDenied": (PermissionError, errno.EACCES, _ACCESS),
+    "ExpiredToken": (PermissionError, errno.EACCES, "the temporary credentials have expired; renew them"),
+    "RequestTimeTooSkewed": (PermissionError, errno.EACCES, "this machine's clock is wrong; set it"),
+    "PreconditionFailed": (FileChangedError, errno.ESTALE, "the file was replaced meanwhile; open it again"),
+    "KeyTooLongError": (OSError, errno.ENAMETOOLONG, "the key is longer than 1024 bytes"),
+    "SlowDown": (OSError, errno.EAGAIN, "the service asks for fewer requests; lower maxrequestspersecond"),
+    "401": (PermissionError, errno.EACCES, _ACCESS),
+    "403": (PermissionError, errno.EACCES, _ACCESS),
+    "404": (FileNotFoundError, errno.ENOENT, "No such file or directory"),
+    "412": (FileChangedError, errno.ESTALE, "the file was replaced meanwhile; open it again"),
+    "429": (OSError, errno.EAGAIN, "the service asks for fewer requests; lower maxrequestspersecond"),
+    "503": (OSError, errno.EAGAIN, "the service is not available; try again later"),
+}
+
+
+def of_service(error: BaseException) -> bool:
+    """Tell whether an error came from talking to the service, and not from a fault in the program."""
+    from aiohttp import ClientError
+    from botocore import exceptions as boto
+
+    return isinstance(error, (boto.BotoCoreError, boto.ClientError, ClientError, OSError, TimeoutError))
+
+
+def translate(error: BaseException, filename: str, endpoint: str = "") -> OSError:
+    """Turn what botocore or aiohttp raised into the builtin error a caller expects.
+
+    Decided by error code, status and type, never by message text.
+
+    Parameters
+    ----------
+    error : BaseException
+        The failure.
+    filename : str
+        The full ``regfs://`` URL that the request was about.
+    endpoint : str
+        The service's URL, named where no connection came about.
+
+    Returns
+    -------
+    OSError
+        To be raised ``from error``. An ``OSError`` of regfs is given back as it is.
+    """
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        code = str(response.get("Error", {}).get("Code", ""))
+        status = str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+        for known in (code, status):
+            if known in _BY_CODE:
+                kind, number, text = _BY_CODE[known]
+                return kind(number, text, filename)
+        message = str(response.get("Error", {}).get("Message", "")).splitlines()
+        told = f"the service answered {status or '?'} {code}: {message[0] if message else 'no message'}"
+        return OSError(errno.EIO, told, filename)
+
+    if isinstance(error, OSError) and error.filename is not None:
+        return error
+
+    from botocore import exceptions as boto
+
+    at = f" at {endpoint}" if endpoint else ""
+    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
+        text = "no credentials found; set accesskey and secretkey, or AWS_ACCESS_KEY_ID and so on"
+        return PermissionError(errno.EACCES, text, filename)
+    if isinstance(error, boto.SSLError):
+        text = f"TLS failed{at}; correct the certificate or AWS_CA_BUNDLE, or set skipverify: true"
+        return ConnectionError(errno.ECONNABORTED, text, filename)
+    if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)):
+        text = f"no connection to the service{at}; check regionendpoint, secure and the network"
+        return ConnectionError(errno.ECONNREFUSED, text, filename)
+    if isinstance(error, (boto.ReadTimeoutError, TimeoutError)):
+        return TimeoutError(errno.ETIMEDOUT, f"the service{at} did not answer in time", filename)
+    if isinstance(error, (boto.HTTPClientError, ConnectionError)):
+        return ConnectionError(errno.ECONNRESET, f"the connection to the service{at} broke", filename)
+    return OSError(errno.EIO, f"{type(error).__name__} from the service{at}", filename)

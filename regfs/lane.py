@@ -1,0 +1,195 @@
+"""The canonical lane: how a request reaches S3 through s3fs' botocore client, and what its failure becomes.
+
+Owns the connections of each event loop, the pace of requests, their repetition, and the translation of
+every failure into a builtin error, each in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from regfs._version import __version__
+from regfs.errors import of_service, translate
+from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, retry
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
+
+    from regfs.parameters import DriverParameters
+    from regfs.paths import KeySpace
+
+T = TypeVar("T")
+
+logger = logging.getLogger("regfs")
+
+
+class CanonicalLane:
+    """The way to one bucket's service.
+
+    Parameters
+    ----------
+    parameters : DriverParameters
+        The registry's parameters.
+    space : KeySpace
+        Names keys in errors.
+    asynchronous : bool
+        Whether the caller's own event loop is used; then the caller closes what it opened.
+    loop : asyncio.AbstractEventLoop, optional
+        fsspec's loop, otherwise.
+    """
+
+    def __init__(
+        self,
+        parameters: DriverParameters,
+        space: KeySpace,
+        *,
+        asynchronous: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.parameters = parameters
+        self.space = space
+        self._asynchronous = asynchronous
+        self._loop = loop
+        # A session belongs to the loop it was opened on; so a new loop (asyncio.run twice, a forked child)
+        # finds none of its own here and opens one.
+        self._sessions: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+        self._limiters: weakref.WeakKeyDictionary[Any, AsyncLimiter] = weakref.WeakKeyDictionary()
+        if parameters.log_level != "off":
+            logger.setLevel(logging.DEBUG)
+
+    async def session(self, endpoint: str | None = None) -> Any:
+        """Give the running loop's botocore client, opened at the first call.
+
+        Parameters
+        ----------
+        endpoint : str, optional
+            Another endpoint than the bucket's, for presigned URLs.
+        """
+        here = self._sessions.setdefault(asyncio.get_running_loop(), {})
+        where = endpoint or self.parameters.endpoint_url or ""
+        if where not in here:
+            # The import blocks for a good half second: not on the loop, where others work.
+            opened = await asyncio.to_thread(self._open_session, where)
+            here.setdefault(where, opened)
+        return await here[where].set_session()
+
+    def _open_session(self, endpoint: str) -> Any:
+        from s3fs import S3FileSystem
+
+        p = self.parameters
+        config: dict[str, Any] = {
+            "signature_version": "s3v4" if p.v4_auth else "s3",
+            "s3": {"addressing_style": "path" if p.path_style else "auto"},
+            "connect_timeout": CONNECT_TIMEOUT,
+            "read_timeout": READ_TIMEOUT,
+            "max_pool_connections": 128,
+            # regfs.retry does it, so that attempts do not multiply.
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            # Since 1.36 botocore adds checksum trailers that S3-compatible services refuse.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        if p.user_agent:
+            config["user_agent"] = p.user_agent
+        else:
+            config["user_agent_extra"] = f"regfs/{__version__}"
+        if p.use_dual_stack:
+            config["use_dualstack_endpoint"] = True
+        if p.use_fips_endpoint:
+            config["use_fips_endpoint"] = True
+        if p.accelerate:
+            config["s3"]["use_accelerate_endpoint"] = True
+        client: dict[str, Any] = {"region_name": p.region or "us-east-1"}
+        if p.skip_verify:
+            client["verify"] = False
+        return S3FileSystem(
+            key=p.access_key or None,
+            secret=p.secret_key or None,
+            token=p.session_token or None,
+            endpoint_url=endpoint or None,
+            use_ssl=p.secure,
+            client_kwargs=client,
+            config_kwargs=config,
+            asynchronous=self._asynchronous,
+            loop=self._loop,
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+
+    def _limiter(self) -> AsyncLimiter | None:
+        """Give the running loop's request limit (``maxrequestspersecond``), which counts retries too."""
+        rate = self.parameters.max_requests_per_second
+        if not rate:
+            return None
+        loop = asyncio.get_running_loop()
+        if loop not in self._limiters:
+            from aiolimiter import AsyncLimiter
+
+            self._limiters[loop] = AsyncLimiter(rate, 1)
+        return self._limiters[loop]
+
+    async def close(self) -> None:
+        """Close the running loop's connections; the next request opens new ones."""
+        for s3 in self._sessions.pop(asyncio.get_running_loop(), {}).values():
+            if s3._s3 is not None:  # noqa: SLF001 - s3fs offers no other way to await its closing
+                await s3._s3.close()  # noqa: SLF001
+
+    async def call(self, method: str, key: str, **kwargs: Any) -> Any:
+        """Send one request, again where that may help, and translate what still fails."""
+
+        body = kwargs.get("Body")
+
+        async def once() -> Any:
+            session = await self.session()
+            if body is not None:  # a file, as aiohttp would send large bytes in one go, and anew each time
+                kwargs["Body"] = io.BytesIO(body)
+            return await getattr(session, method)(Bucket=self.space.bucket, **kwargs)
+
+        return await self.attempts(once, method, key)
+
+    async def attempts(self, call: Callable[[], Awaitable[T]], what: str, key: str) -> T:
+        """Make a call, again where that may help, and translate what still fails.
+
+        Parameters
+        ----------
+        call : callable
+            Gives a new awaitable for each attempt.
+        what : str
+            The operation, for the log.
+        key : str
+            What it is about, for the error.
+
+        Raises
+        ------
+        OSError
+            The last attempt's failure.
+        """
+        started = time.monotonic()
+        limiter = self._limiter()
+
+        async def paced() -> T:
+            if limiter:
+                await limiter.acquire()
+            return await call()
+
+        try:
+            try:
+                return await paced()
+            except Exception as exc:  # noqa: BLE001 - retry() raises it again unless it is transient
+                return await retry(paced, exc, self.parameters.max_retries)
+        except Exception as exc:
+            if not of_service(exc):
+                raise
+            raise self.failed(key, exc) from exc
+        finally:
+            logger.debug("%s %s: %.1f ms", what, key, 1000 * (time.monotonic() - started))
+
+    def failed(self, key: str, error: BaseException) -> OSError:
+        """Give the builtin error of a failure, with the full URL."""
+        return translate(error, self.space.url(self.space.path(key)), self.parameters.endpoint_url or "")

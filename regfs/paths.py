@@ -1,0 +1,145 @@
+"""Driver path ⇄ S3 key, and the rules for both. Pure: nothing here does I/O.
+
+There is one form of path in regfs: the driver path, absolute, ``/a/b``. It lies in the bucket under
+``rootdirectory``; a path that would leave it is refused here, where every path passes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+
+from regfs.errors import InvalidPathError
+
+PROTOCOL = "regfs"
+MAX_KEY_BYTES = 1024
+"""The longest key S3 takes, in bytes of UTF-8
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
+
+# Go: storagedriver.PathRegexp, `^(/[A-Za-z0-9._-]+)+$`; fullmatch, as "$" would let a final newline pass.
+_DRIVER_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Split a path or URL into bucket and driver path.
+
+    Parameters
+    ----------
+    url : str
+        ``regfs://BUCKET/a/b``, ``regfs:///a/b``, ``/a/b`` or ``a/b``.
+
+    Returns
+    -------
+    bucket : str
+        Empty where the URL names none.
+    path : str
+        The driver path, absolute, without trailing slash; "/" for the root.
+    """
+    bucket = ""
+    if url.startswith(f"{PROTOCOL}://"):
+        bucket, _, url = url[len(PROTOCOL) + 3 :].partition("/")
+        url = "/" + url
+    elif url.startswith(f"{PROTOCOL}::"):
+        url = url[len(PROTOCOL) + 2 :]
+    path = url.rstrip("/")
+    return bucket, path if path.startswith("/") else "/" + path
+
+
+def check_driver_path(path: object, driver: str, *, root: bool = False) -> str:
+    """Apply the registry's path rule (Go: ``base.go`` and ``PathRegexp``) and give the path back.
+
+    Parameters
+    ----------
+    path : object
+        What the caller gave as a path.
+    driver : str
+        The driver's name, for the error.
+    root : bool
+        Whether "/" is valid: for list, stat and walk alone.
+
+    Raises
+    ------
+    InvalidPathError
+        Not absolute, empty, a character outside ``A-Za-z0-9._-``, a doubled or trailing slash, or a "."
+        or ".." component, which the expression would let through but an HTTP library would resolve.
+    """
+    if isinstance(path, str):
+        if root and path == "/":
+            return path
+        if _DRIVER_PATH.fullmatch(path) and not _DOTS.search(path):
+            return path
+    text = "invalid path, it must be /component/... of A-Z a-z 0-9 . _ - without '.' and '..' components"
+    raise InvalidPathError(text, path if isinstance(path, str) else repr(path), driver)
+
+
+@dataclass(frozen=True)
+class KeySpace:
+    """The part of one bucket that paths are mapped onto.
+
+    Parameters
+    ----------
+    bucket : str
+        The bucket's name.
+    rootdirectory : str
+        As the registry's parameter has it: with or without slashes at its ends.
+    """
+
+    bucket: str
+    rootdirectory: str = ""
+
+    @property
+    def base(self) -> str:
+        """What every key begins with: "" or the root directory and a slash."""
+        root = self.rootdirectory.strip("/")
+        return root + "/" if root else ""
+
+    def key(self, path: str) -> str:
+        """Give the S3 key of a driver path.
+
+        Raises
+        ------
+        InvalidPathError
+            A "." or ".." component, a control character, or text that is not UTF-8.
+        OSError
+            ``ENAMETOOLONG``: the key would exceed 1024 bytes.
+        """
+        if _DOTS.search(path):
+            raise InvalidPathError(
+                "invalid path, a '.' or '..' component could leave the root directory", path
+            )
+        if _CONTROL.search(path):
+            raise InvalidPathError("invalid path, it holds a control character", path)
+        key = self.base + path[1:]
+        try:
+            length = len(key.encode())
+        except UnicodeEncodeError as exc:
+            raise InvalidPathError("invalid path, it is not encodable as UTF-8", path) from exc
+        if length > MAX_KEY_BYTES:
+            raise OSError(errno.ENAMETOOLONG, f"the key is longer than {MAX_KEY_BYTES} bytes", path)
+        return key
+
+    def prefix(self, path: str) -> str:
+        """Give what the keys under a directory begin with: its key and a slash, "" for a whole bucket."""
+        return self.base if path == "/" else self.key(path) + "/"
+
+    def path(self, key: str) -> str:
+        """Give the driver path of a key, without trailing slash."""
+        return "/" + key[len(self.base) :].rstrip("/") if key.startswith(self.base) else "/"
+
+    def addressable(self, key: str) -> bool:
+        """Tell whether :meth:`key` would give this very key back: foreign programs store others, too."""
+        rest = key[len(self.base) :]
+        return not (rest.endswith("/") or _DOTS.search(rest) or _CONTROL.search(rest))
+
+    def url(self, path: str) -> str:
+        """Give the full URL of a driver path."""
+        return f"{PROTOCOL}://{self.bucket}{path}"
+
+
+def stringify(path: str | os.PathLike[str]) -> str:
+    """Give a path-like object's text."""
+    return path if isinstance(path, str) else os.fspath(path)

@@ -1,0 +1,360 @@
+"""What is in the bucket, read only: paths, info, listings, and the filesystem's connection to its loop.
+
+The lower half of :class:`~regfs.RegistryFileSystem`. Paths are translated to keys here and nowhere above.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem, get_loop
+from fsspec.utils import stringify_path
+
+from regfs.answers import ObjectInfo
+from regfs.client import S3Client
+from regfs.errors import BucketNotFoundError
+from regfs.lane import CanonicalLane
+from regfs.parameters import DriverParameters
+from regfs.paths import PROTOCOL, KeySpace, split_url
+
+Info = dict[str, Any]
+
+_FSSPEC_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"}
+
+
+class _UrlBucket(str):
+    """A bucket named in a URL. fsspec compares it with the storage option of the same name."""
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        if str.__ne__(self, other):
+            raise ValueError(f"bucket: the URL names {str(self)!r} but the option bucket is {other!r}")
+        return False
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
+class RegistryTree(AsyncFileSystem):
+    """The base of :class:`~regfs.RegistryFileSystem`, which documents the parameters."""
+
+    protocol = PROTOCOL
+    root_marker = "/"
+    _pid: int
+    _loop: asyncio.AbstractEventLoop | None
+    cachable = True
+
+    def __init__(
+        self,
+        *,
+        config: str | os.PathLike[str] | None = None,
+        asynchronous: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        ours = {k: v for k, v in options.items() if k not in _FSSPEC_OPTIONS}
+        if config is not None:
+            self.parameters = DriverParameters.from_config(config, overrides=ours)
+        else:
+            self.parameters = DriverParameters.from_mapping(ours)
+        super().__init__(
+            asynchronous=asynchronous, loop=loop, batch_size=batch_size, use_listings_cache=False
+        )
+        self.space = KeySpace(self.parameters.bucket, self.parameters.root_directory)
+        self.client = self._new_client()
+        self._spawned: set[asyncio.Task[Any]] = set()
+        # The class' own method cannot know the bucket; this one refuses another bucket's URL.
+        self._strip_protocol = self._strip_own  # type: ignore[method-assign]
+
+    # -- paths ----------------------------------------------------------------------------------------
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, (list, tuple, set)):
+            return [cls._strip_protocol(p) for p in path]
+        return split_url(stringify_path(path))[1]
+
+    def _strip_own(self, path: Any) -> Any:
+        if isinstance(path, (list, tuple, set)):
+            return [self._strip_own(p) for p in path]
+        bucket, path = split_url(stringify_path(path))
+        if bucket and bucket != self.space.bucket:
+            text = f"bucket: the URL names {bucket!r} but this filesystem is of {self.space.bucket!r}"
+            raise ValueError(text)
+        return path
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+        bucket = split_url(path)[0]
+        return {"bucket": _UrlBucket(bucket)} if bucket else {}
+
+    def unstrip_protocol(self, name: str) -> str:
+        """Give the full URL of a path."""
+        return self.space.url(self._strip_own(name))
+
+    @classmethod
+    def _parent(cls, path: str) -> str:
+        return cls._strip_protocol(path).rpartition("/")[0] or "/"
+
+    @property
+    def fsid(self) -> str:
+        """The place, as an id that is the same in every process."""
+        place = f"{self.parameters.endpoint_url or ''}\0{self.space.bucket}\0{self.space.base}"
+        return f"{PROTOCOL}_{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+
+    def __repr__(self) -> str:
+        return f"RegistryFileSystem(bucket={self.space.bucket!r}, rootdirectory={self.space.base!r})"
+
+    # -- the loop -------------------------------------------------------------------------------------
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that serves blocking calls; after a fork, the child's own."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._loop = None if self.asynchronous else get_loop()
+            self.client = self._new_client()
+        return self._loop
+
+    def _new_client(self) -> S3Client:
+        lane = CanonicalLane(self.parameters, self.space, asynchronous=self.asynchronous, loop=self._loop)
+        return S3Client(lane)
+
+    async def set_session(self) -> Any:
+        """Open the connections now instead of at the first request, and give the botocore client."""
+        return await self.client.lane.session()
+
+    async def close(self) -> None:
+        """Close the running loop's connections; with ``asynchronous=True`` call it at the end."""
+        await self.client.lane.close()
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Run a function on the loop, from any thread, without waiting for it."""
+        loop = self.loop
+        if loop is not None and loop.is_running():
+            with contextlib.suppress(RuntimeError):  # closed meanwhile: the interpreter ends
+                loop.call_soon_threadsafe(function)
+
+    def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine on the loop, from any thread, without waiting for it."""
+
+        def start() -> None:
+            task = asyncio.get_running_loop().create_task(function())
+            self._spawned.add(task)
+            task.add_done_callback(self._spawned.discard)
+            task.add_done_callback(lambda t: t.cancelled() or t.exception())
+
+        self.call_soon(start)
+
+    # -- one path -------------------------------------------------------------------------------------
+
+    def describe(self, item: ObjectInfo) -> Info:
+        """Give an object's properties as fsspec's info dictionary."""
+        return {
+            "name": self.space.path(item.key),
+            "size": item.size,
+            "type": "file",
+            "LastModified": item.modified,
+            "ETag": item.etag,
+            "StorageClass": item.storage_class,
+        }
+
+    @staticmethod
+    def _directory(path: str) -> Info:
+        return {"name": path, "size": 0, "type": "directory", "StorageClass": "DIRECTORY"}
+
+    def _not_found(self, path: str) -> FileNotFoundError:
+        return FileNotFoundError(errno.ENOENT, "No such file or directory", self.space.url(path))
+
+    async def _is_prefix(self, path: str) -> bool:
+        # Without delimiter: SeaweedFS lists a prefix for a while after its last key is gone.
+        page = await self.client.list_page(self.space.prefix(path), limit=1)
+        return bool(page.objects)
+
+    async def _no_file(self, path: str, missing: FileNotFoundError) -> OSError:
+        """Say what is there instead of the file that was asked for."""
+        if isinstance(missing, BucketNotFoundError) or not await self._is_prefix(path):
+            return missing
+        return IsADirectoryError(errno.EISDIR, "Is a directory", self.space.url(path))
+
+    async def _info(self, path: str, **kwargs: Any) -> Info:
+        path = self._strip_own(path)
+        if path == "/":
+            return self._directory(path)
+        try:
+            return self.describe(await self.client.head(self.space.key(path)))
+        except BucketNotFoundError:
+            raise
+        except FileNotFoundError:
+            if await self._is_prefix(path):
+                return self._directory(path)
+            raise
+
+    async def _exists(self, path: str, **kwargs: Any) -> bool:
+        try:
+            await self._info(path)
+        except BucketNotFoundError:
+            raise
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def _isfile(self, path: str) -> bool:
+        path = self._strip_own(path)
+        try:
+            if path != "/":
+                await self.client.head(self.space.key(path))
+        except FileNotFoundError:
+            return False
+        return path != "/"
+
+    async def _isdir(self, path: str) -> bool:
+        try:
+            return bool((await self._info(path))["type"] == "directory")
+        except BucketNotFoundError:
+            raise
+        except FileNotFoundError:
+            return False
+
+    def created(self, path: str) -> datetime:
+        """When the file was written: S3 replaces objects and never alters them. Aware, UTC."""
+        return self.modified(path)
+
+    def modified(self, path: str) -> datetime:
+        """When the file was last written. Aware, UTC.
+
+        Raises
+        ------
+        IsADirectoryError
+            Directories have no time of their own.
+        """
+        info = self.info(path)
+        if info["type"] == "directory":
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", self.unstrip_protocol(path))
+        modified: datetime = info["LastModified"]
+        return modified
+
+    def checksum(self, path: str) -> int:
+        """Give a number that changes when the file does, made of its ETag."""
+        return int(self.ukey(path), 16)
+
+    def ukey(self, path: str) -> str:
+        """Give a hash that changes when the file does, made of its name, ETag and size."""
+        info = self.info(path)
+        told = f"{info['name']}\0{info.get('ETag', '')}\0{info['size']}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    # -- directories ----------------------------------------------------------------------------------
+
+    async def children(self, path: str, prefix: str = "") -> list[Info]:
+        """List what lies directly in a directory, sorted by name.
+
+        One LIST for each 1,000 entries. A file and a directory of one name are two entries.
+
+        Raises
+        ------
+        FileNotFoundError
+            Nothing lies under it, so it is no directory. "/" always is one.
+        """
+        base = self.space.prefix(path)
+        entries: list[Info] = []
+        found = path == "/" or bool(prefix)
+        async for page in self.client.pages(base + prefix, delimiter="/"):
+            found = found or bool(page.objects or page.prefixes)
+            # What no path leads to is left out, the marker of the directory itself among it.
+            entries += [self.describe(item) for item in page.objects if self.space.addressable(item.key)]
+            keys = [common[:-1] for common in page.prefixes]
+            entries += [self._directory(self.space.path(key)) for key in keys if self.space.addressable(key)]
+        if not found:
+            raise self._not_found(path)
+        return sorted(entries, key=lambda info: (info["name"], info["type"] == "directory"))
+
+    async def _ls(self, path: str, detail: bool = True, prefix: str = "", **kwargs: Any) -> list[Any]:
+        path = self._strip_own(path)
+        try:
+            entries = await self.children(path, prefix)
+        except BucketNotFoundError:
+            raise
+        except FileNotFoundError:
+            entries = [self.describe(await self.client.head(self.space.key(path)))]
+        return entries if detail else list(dict.fromkeys(info["name"] for info in entries))
+
+    async def _walk(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        topdown: bool = True,
+        on_error: Any = "omit",
+        **kwargs: Any,
+    ) -> AsyncIterator[tuple[str, Any, Any]]:
+        # fsspec would omit every error; only what is missing may look empty.
+        def omit(error: Exception) -> None:
+            if not isinstance(error, FileNotFoundError) or isinstance(error, BucketNotFoundError):
+                raise error
+
+        on_error = omit if on_error == "omit" else on_error
+        async for step in super()._walk(
+            path, maxdepth=maxdepth, topdown=topdown, on_error=on_error, **kwargs
+        ):
+            yield step
+
+    async def _find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        *,
+        detail: bool = False,
+        prefix: str = "",
+        **kwargs: Any,
+    ) -> Any:
+        path = self._strip_own(path)
+        if maxdepth is not None:
+            found = await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True)
+            start = path.rstrip("/") + "/" + prefix
+            found = {k: v for k, v in found.items() if not prefix or k.startswith(start) or k == path}
+            return found if detail else list(found)
+        base = self.space.prefix(path)
+        found = {}
+        async for page in self.client.pages(base + prefix):
+            for item in page.objects:
+                key = item.key
+                if self.space.addressable(key):
+                    found[self.space.path(key)] = self.describe(item)
+                if withdirs:
+                    directory = self.space.path(key.rpartition("/")[0]) if "/" in key[len(base) :] else path
+                    while len(directory) > len(path) and directory not in found:
+                        found[directory] = self._directory(directory)
+                        directory = self._parent(directory)
+        if found or path == "/":
+            if withdirs:
+                found.setdefault(path, self._directory(path))
+        elif not prefix:
+            with contextlib.suppress(FileNotFoundError):
+                found = {path: self.describe(await self.client.head(self.space.key(path)))}
+        return {name: found[name] for name in sorted(found)} if detail else sorted(found)
+
+    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        found = await self._find(path, maxdepth=maxdepth, detail=True, **kwargs)
+        sizes = {name: info["size"] for name, info in found.items()}
+        return sum(sizes.values()) if total else sizes
+
+    async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        self.space.key(self._strip_own(path))  # nothing to make: a directory is where keys are
+
+    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
+        await self._mkdir(path)

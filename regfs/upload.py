@@ -1,0 +1,268 @@
+"""One object on its way into the bucket: a single put, or a multipart upload with several parts in flight.
+
+Owns the part sizes, the buffer, and the promise that an object appears whole or not at all. Knows keys and
+bytes, no paths; what a caller may do when is its caller's business (``file.py``, ``driver.py``).
+
+The path of the data: the writer's bytes are copied once, by the writer's own thread, into the buffer of the
+current part (:meth:`Upload.fill`); a full buffer becomes the body of a request as it is (:meth:`Upload.send`)
+and a new one takes its place. So memory is at most the part size × (parts in flight + 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regfs.answers import ObjectInfo, PartInfo
+    from regfs.client import Data, S3Client
+
+MIB = 2**20
+MIN_PART = 5 * MIB
+"""The smallest part, in bytes, of all but the last (S3 API, "Multipart upload limits")."""
+MAX_PART = 5 * 2**30
+"""The largest part, copied part and single put, in bytes."""
+MAX_PARTS = 10_000
+MAX_OBJECT = 5 * 2**40
+"""The largest object, in bytes."""
+EQUAL_PARTS = 1_000
+"""So many parts of a stream of unknown length are equal, 10 GiB with the default part size; from then on
+they grow by the same step, so that 10,000 of them hold the largest object."""
+IN_FLIGHT = 4
+"""Parts of one upload that travel at once."""
+
+
+def part_size(number: int, chunk: int, total: int | None = None) -> int:
+    """Give the size of a part in bytes; never smaller than the part before.
+
+    Parameters
+    ----------
+    number : int
+        The part's number, from 1.
+    chunk : int
+        The ``chunksize`` asked for, in bytes.
+    total : int, optional
+        The object's size in bytes where it is known: then all parts are equal, the last one excepted, and
+        larger than `chunk` only if 10,000 of them would not do.
+    """
+    if total is not None:
+        return max(chunk, -(-total // MAX_PARTS))
+    growing = MAX_PARTS - EQUAL_PARTS
+    lacking = MAX_OBJECT - MAX_PARTS * chunk
+    if number <= EQUAL_PARTS or lacking <= 0:
+        return chunk
+    step = -(-2 * lacking // (growing * (growing + 1)))
+    return chunk + step * (number - EQUAL_PARTS)
+
+
+class Upload:
+    """An object being written.
+
+    Parameters
+    ----------
+    client : S3Client
+        Sends the requests.
+    key : str
+        The object's key. Nothing changes there before :meth:`commit`.
+    exclusive : bool
+        Commit only if the key is still free then.
+    total : int, optional
+        The size to come in bytes, if known; see :func:`part_size`.
+    like : ObjectInfo, optional
+        Hands down content type and metadata.
+
+    Attributes
+    ----------
+    size : int
+        Bytes accepted so far.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        key: str,
+        *,
+        exclusive: bool = False,
+        total: int | None = None,
+        like: ObjectInfo | None = None,
+    ) -> None:
+        self.size = 0
+        self._client = client
+        self._key = key
+        self._exclusive = exclusive
+        self._total = total
+        self._like = like
+        self._id = ""
+        self._parts: dict[int, PartInfo] = {}
+        self._number = 1
+        self._buffer = bytearray()
+        self._filled = 0
+        self._tasks: set[asyncio.Task[PartInfo]] = set()
+
+    @classmethod
+    def resumed(cls, client: S3Client, key: str, upload: str, parts: list[PartInfo]) -> Upload:
+        """Go on with a pending upload, all of whose parts are at least 5 MiB."""
+        self = cls(client, key)
+        self._id = upload
+        self._parts = {part.number: part for part in parts}
+        self._number = max(self._parts, default=0) + 1
+        self.size = sum(part.size for part in parts)
+        return self
+
+    @property
+    def _capacity(self) -> int:
+        return part_size(self._number, self._client.parameters.chunk_size, self._total)
+
+    def fill(self, data: memoryview) -> int:
+        """Copy what fits of `data` into the current part; no I/O.
+
+        Parameters
+        ----------
+        data : memoryview
+            Of bytes (format "B").
+
+        Returns
+        -------
+        int
+            The bytes taken. Less than given: the part is full, :meth:`send` it and go on.
+        """
+        taken = min(len(data), self._capacity - self._filled)
+        if taken:
+            if not self._buffer:
+                self._buffer = bytearray(self._capacity)
+            self._buffer[self._filled : self._filled + taken] = data[:taken]
+            self._filled += taken
+            self.size += taken
+        return taken
+
+    async def write(self, data: Data | memoryview) -> None:
+        """Accept all of `data`, waiting while too many parts are in flight.
+
+        Raises
+        ------
+        OSError
+            This part or an earlier one failed, or the object is larger than S3 allows. The upload stays;
+            it is the caller's to :meth:`abort`.
+        """
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[self.fill(view) :]
+            if view:  # a full part leaves only when more is to come: the last one may be put whole
+                await self.send()
+
+    async def send(self) -> None:
+        """Put the current part on its way, full or not, as soon as there is room for it."""
+        body = self._take()
+        if self._number > MAX_PARTS:
+            text = f"the object exceeds what S3 stores in {MAX_PARTS} parts"
+            raise OSError(errno.EFBIG, text, self._client.space.url(self._client.space.path(self._key)))
+        await self._begin()
+        number = self._number
+        await self._launch(self._client.upload_part(self._key, self._id, number, body))
+        self._number += 1
+
+    async def copy(self, source: ObjectInfo, start: int, stop: int) -> None:
+        """Append the bytes from `start` up to `stop` of an object, on the server as far as parts allow."""
+        while start < stop:
+            if self._filled == 0 and stop - start >= self._capacity:
+                await self._begin()
+                end = start + self._capacity
+                await self._launch(
+                    self._client.copy_part(self._key, self._id, self._number, source, start, end)
+                )
+                self._number += 1
+                self.size += end - start
+                start = end
+            else:
+                end = min(stop, start + self._capacity - self._filled)
+                body = await self._client.open(source.key, start, end, source.etag)
+                try:
+                    await self.write(await body.read(end - start))
+                finally:
+                    body.close()
+                start = end
+
+    async def finish(self) -> None:
+        """Bring everything accepted into S3 short of publishing it; a lone part stays in memory."""
+        if self._id:
+            if self._filled:
+                await self.send()
+            await self._settle()
+
+    async def suspend(self) -> None:
+        """Bring everything accepted into parts of a pending upload, the last byte included."""
+        await self._begin()
+        await self.finish()
+
+    async def commit(self) -> None:
+        """Publish the object: all of it appears at once.
+
+        Raises
+        ------
+        FileExistsError
+            `exclusive`, and the key is taken by now.
+        """
+        if not self._id:
+            await self._client.put(self._key, self._take(), exclusive=self._exclusive)
+            return
+        await self.finish()
+        parts = [self._parts[number] for number in sorted(self._parts)]
+        if not parts:  # S3 takes no upload without parts, so an empty object is put instead
+            await self._client.put(self._key, b"", exclusive=self._exclusive)
+            await self.abort()
+            return
+        await self._client.complete_upload(self._key, self._id, parts, exclusive=self._exclusive)
+        self._id = ""
+
+    async def abort(self) -> None:
+        """Remove what is in S3 and forget the rest. No part may land after the abort, so they end first."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks.clear()
+        self._take()
+        upload, self._id = self._id, ""
+        if upload:
+            await self._client.abort_upload(self._key, upload)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _take(self) -> bytearray:
+        body, self._buffer = self._buffer, bytearray()
+        del body[self._filled :]
+        self._filled = 0
+        return body
+
+    async def _begin(self) -> None:
+        if not self._id:
+            self._id = await self._client.create_upload(self._key, self._like)
+
+    async def _launch(self, request: Coroutine[Any, Any, PartInfo]) -> None:
+        try:
+            while len(self._tasks) >= IN_FLIGHT:
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                self._collect()
+        except BaseException:
+            request.close()
+            raise
+        self._tasks.add(asyncio.create_task(request))
+
+    async def _settle(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._collect()
+
+    def _collect(self) -> None:
+        done = {task for task in self._tasks if task.done()}
+        self._tasks -= done
+        # All are asked before the first failure is raised: an exception nobody asked for is a warning.
+        failed = [error for task in done if (error := task.exception())]
+        for task in done:
+            if not task.exception():
+                part = task.result()
+                self._parts[part.number] = part
+        if failed:
+            raise failed[0]

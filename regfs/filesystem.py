@@ -12,7 +12,8 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from glob import has_magic
 from typing import IO, Any
 
 from fsspec.asyn import sync
@@ -92,6 +93,12 @@ class RegistryFileSystem(RegistryTree):
             return await self.client.get(key, start, end)
         except FileNotFoundError as exc:
             raise await self._no_file(path, exc) from exc
+
+    async def _cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
+        if recursive:  # the files of the trees: fsspec would read the directories as well
+            tops = await self._expand_path(path)
+            path = [name for top in tops for name in await self._find(top)]
+        return await super()._cat(path, **kwargs)
 
     async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
         path = self._strip_own(path)
@@ -181,7 +188,7 @@ class RegistryFileSystem(RegistryTree):
             if isinstance(target, (str, os.PathLike)):
                 await self._save(body, os.fspath(target), callback)
             else:
-                await _pour(body, target, callback)
+                await _pour(body, target.write, callback)
         finally:
             body.close()
 
@@ -200,7 +207,7 @@ class RegistryFileSystem(RegistryTree):
         )
         try:
             with file:
-                await _pour(body, file, callback)
+                await _pour(body, file.write, callback)
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(file.name, 0o666 & ~mask)  # what open() would have given
@@ -247,14 +254,15 @@ class RegistryFileSystem(RegistryTree):
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if recursive and maxdepth is None and isinstance(path, str) and not _has_magic(path):
-            await self.delete_tree(self._strip_own(path))
+        if recursive and maxdepth is None:
+            for top in await self._expand_path(path):
+                try:
+                    await self.delete_tree(top)
+                except FileNotFoundError:
+                    if not isinstance(path, str) or not has_magic(path):
+                        raise  # what a pattern matched a moment ago may be gone, what was named must be there
             return
         paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
-        if recursive and maxdepth is None:
-            for top in [p for p in paths if not any(p.startswith(q + "/") for q in paths)]:
-                await self.delete_tree(top)
-            return
         infos = await gather([lambda p=p: self._info(p) for p in paths], self.batch_size)  # type: ignore[misc]
         files = [info["name"] for info in infos if info["type"] == "file"]
         if not recursive and len(files) < len(infos):
@@ -416,11 +424,7 @@ class RegistryFileSystem(RegistryTree):
         return await self.client.presign(method, self._file_key(self._strip_own(path)), seconds)
 
 
-def _has_magic(path: str) -> bool:
-    return any(character in path for character in "*?[")
-
-
-async def _pour(body: Body, target: IO[bytes], callback: Callback) -> None:
+async def _pour(body: Body, write: Callable[[Any], object], callback: Callback) -> None:
     while data := await body.read(_BLOCK):
-        await asyncio.to_thread(target.write, data)
+        await asyncio.to_thread(write, data)
         callback.relative_update(len(data))

@@ -142,7 +142,6 @@ class CanonicalLane:
 
     async def call(self, method: str, key: str, **kwargs: Any) -> Any:
         """Send one request, again where that may help, and translate what still fails."""
-
         body = kwargs.get("Body")
 
         async def once() -> Any:

@@ -207,7 +207,9 @@ class LocalS3:
             # weed leaves these behind when it is killed; they may be named after no port but ours.
             grpc = [*ports[1:8:2], ports[8] + 10_000]
             parts = ("s3", "master", "volume", "filer", "admin")
-            leftover = [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in zip(parts, grpc)]  # noqa: S108
+            leftover = [
+                Path(f"/tmp/seaweedfs-{one}-grpc-{at}.sock") for one, at in zip(parts, grpc, strict=True)
+            ]
             server = SupervisedProcess(
                 [str(weed), *_flags(data, sockets, config, self.bucket, ports)],
                 environ={

@@ -86,7 +86,7 @@ def s3(server: Server) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def worker_bucket(server: Server) -> Iterator[str]:
-    """The bucket in which this worker's places lie; for `servers.fresh_place` in fixtures of a wider scope."""
+    """The bucket of this worker's places; for `servers.fresh_place` in fixtures of a wider scope."""
     name = server.make_bucket()
     yield name
     server.remove_bucket(name)

@@ -227,7 +227,7 @@ class Broker:
                     return
                 try:
                     connection.send(self._servers.get(name))
-                except Exception as error:  # noqa: BLE001 - the worker raises it
+                except Exception as error:
                     connection.send(RuntimeError(f"cannot start {name}: {error}"))
 
     def close(self) -> None:

@@ -169,7 +169,7 @@ def test_a_taken_port_is_tried_again(private: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_end_at_the_start_is_told_in_one_line(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_flags", lambda *_: ["mini", "-no-such-flag"])
-    with pytest.raises(RuntimeError, match="ended at once: .*no-such-flag") as caught:
+    with pytest.raises(RuntimeError, match=r"ended at once: .*no-such-flag") as caught:
         LocalS3().start()
     assert "\n" not in str(caught.value)
     assert list(private.iterdir()) == []

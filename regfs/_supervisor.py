@@ -97,8 +97,9 @@ class SupervisedProcess:
                 pipe.write(json.dumps(job).encode() + b"\n")
             with open(self._status, "rb", closefd=False) as status:
                 answer = status.readline()
-            if not answer:
-                raise RuntimeError(f"cannot start {command[0]!r}: {self.last_words()}")  # noqa: TRY301
+            if not answer.strip().isdigit():  # else it is the reason; empty if the supervisor itself failed
+                reason = answer.decode().strip() or self.last_words()
+                raise RuntimeError(f"cannot start {command[0]!r}: {reason}")  # noqa: TRY301
             self.pid = int(answer)
         except BaseException:
             self.stop()
@@ -224,7 +225,12 @@ def _supervise(status: int) -> None:
     job = json.loads(line)
     asked = False
     try:
-        server = _start(job)
+        try:
+            server = _start(job)
+        except (OSError, subprocess.SubprocessError) as error:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(status, f"{error}\n".encode())
+            return
         try:
             with contextlib.suppress(BrokenPipeError):
                 os.write(status, b"%d\n" % server.pid)

@@ -32,11 +32,12 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True)
 class PartInfo:
-    """One uploaded part: `number` from 1, `size` in bytes."""
+    """One uploaded part: `number` from 1, `size` in bytes, `checksum` in base64 if one was sent."""
 
     number: int
     etag: str
     size: int
+    checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True)

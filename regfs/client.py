@@ -6,6 +6,7 @@ Every request that creates an object takes its encryption, ACL and storage class
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
+from regfs import checksums
 from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, PartInfo, UploadInfo, object_info
 from regfs.errors import BucketNotFoundError, FileChangedError, UploadNotFoundError
 from regfs.lane import CanonicalLane
@@ -55,6 +57,17 @@ class S3Client:
         if p.storage_class != "NONE":
             extra["StorageClass"] = p.storage_class
         return extra
+
+    @property
+    def _algorithm(self) -> str:
+        return "" if self.parameters.checksum_disabled else self.parameters.checksum_algorithm
+
+    async def _checksum(self, data: Data) -> dict[str, str]:
+        """Give the field that lets the service verify a body, if one is asked for."""
+        if not self._algorithm:
+            return {}
+        value = await asyncio.to_thread(checksums.compute, self._algorithm, data)
+        return {checksums.field(self._algorithm): value}
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -193,6 +206,7 @@ class S3Client:
                 Body=data,
                 ContentType=CONTENT_TYPE,
                 **condition,
+                **await self._checksum(data),
                 **self._creation(),
             )
 
@@ -242,15 +256,17 @@ class S3Client:
         extra: dict[str, Any] = {"ContentType": (like and like.content_type) or CONTENT_TYPE}
         if like and like.metadata:
             extra["Metadata"] = like.metadata
+        if self._algorithm not in ("", "MD5"):  # a part may only carry what the upload was begun with
+            extra["ChecksumAlgorithm"] = self._algorithm
         answer = await self.lane.call("create_multipart_upload", key, Key=key, **extra, **self._creation())
         return str(answer["UploadId"])
 
     async def upload_part(self, key: str, upload: str, number: int, data: Data) -> PartInfo:
         """Upload one part."""
-        answer = await self.lane.call(
-            "upload_part", key, Key=key, UploadId=upload, PartNumber=number, Body=data
-        )
-        return PartInfo(number, answer["ETag"], len(data))
+        checksum = await self._checksum(data)
+        fields = {"UploadId": upload, "PartNumber": number, "Body": data, **checksum}
+        answer = await self.lane.call("upload_part", key, Key=key, **fields)
+        return PartInfo(number, answer["ETag"], len(data), checksum.get(f"Checksum{self._algorithm}", ""))
 
     async def copy_part(
         self, key: str, upload: str, number: int, source: ObjectInfo, start: int, stop: int
@@ -272,7 +288,16 @@ class S3Client:
         self, key: str, upload: str, parts: Sequence[PartInfo], *, exclusive: bool = False
     ) -> None:
         """Make the object of the parts, which must be in order of their numbers."""
-        listed = {"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]}
+        listed = {
+            "Parts": [
+                {
+                    "PartNumber": part.number,
+                    "ETag": part.etag,
+                    **({checksums.field(self._algorithm): part.checksum} if part.checksum else {}),
+                }
+                for part in parts
+            ]
+        }
         condition = {"IfNoneMatch": "*"} if exclusive else {}
         with self._taken(key, exclusive):
             await self.lane.call(
@@ -311,14 +336,16 @@ class S3Client:
 
     async def parts(self, key: str, upload: str) -> list[PartInfo]:
         """List an upload's parts in order; of a part uploaded twice, the version that counts."""
-        found: dict[int, tuple[datetime, PartInfo]] = {}
+        found: dict[int, tuple[tuple[datetime, int], PartInfo]] = {}
         after = 0
         while True:
             answer = await self.lane.call("list_parts", key, Key=key, UploadId=upload, PartNumberMarker=after)
             for item in answer.get("Parts", ()):
                 part = PartInfo(int(item["PartNumber"]), item["ETag"], int(item["Size"]))
-                if part.number not in found or found[part.number][0] <= item["LastModified"]:
-                    found[part.number] = item["LastModified"], part
+                # Services tell seconds; a part that was uploaded again has only grown.
+                version = item["LastModified"], part.size
+                if part.number not in found or found[part.number][0] <= version:
+                    found[part.number] = version, part
             after, before = int(answer.get("NextPartNumberMarker") or 0), after
             if not answer.get("IsTruncated") or after <= before:
                 return [found[number][1] for number in sorted(found)]

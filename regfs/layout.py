@@ -45,8 +45,11 @@ _HEX = re.compile(r"[a-f0-9]+")
 # turns the first two into "/", which cannot be undone, and its driver allows no path with the third.
 _ALGORITHM = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
 _ENCODED = re.compile(r"[A-Za-z0-9_-]{2,}")
-# distribution: reference/regexp.go (an alphanumeric run, then separators each followed by another one)
-_REPOSITORY = re.compile(r"{0}(?:/{0})*".format(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"))
+# distribution: reference/regexp.go, NameRegexp. The registry takes a host name with capitals in front, so
+# "Team/app" is stored; it would take a port there, too, but its driver allows no path with ":".
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*/)?{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]+")
 _OFFSET = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -113,8 +116,8 @@ class Digest:
 def check_repository(name: str) -> str:
     """Apply the rule for a repository's name, and give the name back.
 
-    The rule is that of the distribution specification and of ``reference.WithName``, without the leading
-    registry host that the latter takes too.
+    The rule is what the registry takes (``reference.WithName``). That is more than the distribution
+    specification's: the first of several components may have the form of a host name, with capitals.
 
     Raises
     ------

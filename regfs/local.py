@@ -208,7 +208,8 @@ class LocalS3:
             grpc = [*ports[1:8:2], ports[8] + 10_000]
             parts = ("s3", "master", "volume", "filer", "admin")
             leftover = [
-                Path(f"/tmp/seaweedfs-{one}-grpc-{at}.sock") for one, at in zip(parts, grpc, strict=True)
+                Path(f"/tmp/seaweedfs-{one}-grpc-{at}.sock")  # noqa: S108
+                for one, at in zip(parts, grpc, strict=True)
             ]
             server = SupervisedProcess(
                 [str(weed), *_flags(data, sockets, config, self.bucket, ports)],

@@ -18,6 +18,9 @@ MAX_KEY_BYTES = 1024
 """The longest key S3 takes, in bytes of UTF-8
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
 
+RECORD_SUFFIX = "~regfs"
+"""Ends the keys of records (:mod:`regfs.resume`), which are no files. No driver path can hold a "~"."""
+
 # Go: storagedriver.PathRegexp, `^(/[A-Za-z0-9._-]+)+$`; fullmatch, as "$" would let a final newline pass.
 _DRIVER_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -133,7 +136,7 @@ class KeySpace:
     def addressable(self, key: str) -> bool:
         """Tell whether :meth:`key` would give this very key back: foreign programs store others, too."""
         rest = key[len(self.base) :]
-        return not (rest.endswith("/") or _DOTS.search(rest) or _CONTROL.search(rest))
+        return not (rest.endswith(("/", RECORD_SUFFIX)) or _DOTS.search(rest) or _CONTROL.search(rest))
 
     def url(self, path: str) -> str:
         """Give the full URL of a driver path."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,16 +100,59 @@ class Upload:
         self._buffer = bytearray()
         self._filled = 0
         self._tasks: set[asyncio.Task[PartInfo]] = set()
+        self._kept: PartInfo | None = None
+        self._failure: BaseException | None = None
 
     @classmethod
-    def resumed(cls, client: S3Client, key: str, upload: str, parts: list[PartInfo]) -> Upload:
-        """Go on with a pending upload, all of whose parts are at least 5 MiB."""
+    def resumed(
+        cls,
+        client: S3Client,
+        key: str,
+        upload: str,
+        parts: Sequence[PartInfo],
+        tail: bytes = b"",
+        kept: PartInfo | None = None,
+    ) -> Upload:
+        """Go on with a pending upload.
+
+        Parameters
+        ----------
+        client : S3Client
+            Sends the requests.
+        key : str
+            The object's key.
+        upload : str
+            The upload's id.
+        parts : sequence of PartInfo
+            Numbered from 1 without gaps, each at least 5 MiB.
+        tail : bytes
+            What follows them and will lie in the next part.
+        kept : PartInfo, optional
+            The part that holds `tail` already; it is uploaded again only if more comes to it.
+        """
         self = cls(client, key)
         self._id = upload
         self._parts = {part.number: part for part in parts}
-        self._number = max(self._parts, default=0) + 1
+        self._number = len(parts) + 1
         self.size = sum(part.size for part in parts)
+        self.fill(memoryview(tail))
+        self._kept = kept
         return self
+
+    @property
+    def id(self) -> str:
+        """The multipart upload's id; empty as long as there is none."""
+        return self._id
+
+    @property
+    def number(self) -> int:
+        """The number of the current part."""
+        return self._number
+
+    @property
+    def unsent(self) -> bytes:
+        """What the current part holds so far."""
+        return bytes(memoryview(self._buffer)[: self._filled])
 
     @property
     def _capacity(self) -> int:
@@ -154,11 +197,17 @@ class Upload:
 
     async def send(self) -> None:
         """Put the current part on its way, full or not, as soon as there is room for it."""
-        body = self._take()
+        self._collect()
+        body, kept = self._take(), self._kept
+        self._kept = None
+        if kept is not None and kept.size == len(body):
+            self._parts[kept.number] = kept
+            self._number += 1
+            return
         if self._number > MAX_PARTS:
             text = f"the object exceeds what S3 stores in {MAX_PARTS} parts"
             raise OSError(errno.EFBIG, text, self._client.space.url(self._client.space.path(self._key)))
-        await self._begin()
+        await self.begin()
         number = self._number
         await self._launch(self._client.upload_part(self._key, self._id, number, body))
         self._number += 1
@@ -167,7 +216,7 @@ class Upload:
         """Append the bytes from `start` up to `stop` of an object, on the server as far as parts allow."""
         while start < stop:
             if self._filled == 0 and stop - start >= self._capacity:
-                await self._begin()
+                await self.begin()
                 end = start + self._capacity
                 await self._launch(
                     self._client.copy_part(self._key, self._id, self._number, source, start, end)
@@ -184,17 +233,24 @@ class Upload:
                     body.close()
                 start = end
 
+    async def begin(self) -> None:
+        """Create the multipart upload, if there is none yet."""
+        if not self._id:
+            self._id = await self._client.create_upload(self._key, self._like)
+
+    async def settle(self) -> None:
+        """Wait until no part is in flight."""
+        while self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._collect()
+        self._collect()
+
     async def finish(self) -> None:
         """Bring everything accepted into S3 short of publishing it; a lone part stays in memory."""
         if self._id:
             if self._filled:
                 await self.send()
-            await self._settle()
-
-    async def suspend(self) -> None:
-        """Bring everything accepted into parts of a pending upload, the last byte included."""
-        await self._begin()
-        await self.finish()
+            await self.settle()
 
     async def commit(self) -> None:
         """Publish the object: all of it appears at once.
@@ -204,6 +260,7 @@ class Upload:
         FileExistsError
             `exclusive`, and the key is taken by now.
         """
+        self._collect()
         if not self._id:
             await self._client.put(self._key, self._take(), exclusive=self._exclusive)
             return
@@ -236,10 +293,6 @@ class Upload:
         self._filled = 0
         return body
 
-    async def _begin(self) -> None:
-        if not self._id:
-            self._id = await self._client.create_upload(self._key, self._like)
-
     async def _launch(self, request: Coroutine[Any, Any, PartInfo]) -> None:
         try:
             while len(self._tasks) >= IN_FLIGHT:
@@ -250,11 +303,6 @@ class Upload:
             raise
         self._tasks.add(asyncio.create_task(request))
 
-    async def _settle(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            self._collect()
-
     def _collect(self) -> None:
         done = {task for task in self._tasks if task.done()}
         self._tasks -= done
@@ -264,5 +312,7 @@ class Upload:
             if not task.exception():
                 part = task.result()
                 self._parts[part.number] = part
-        if failed:
-            raise failed[0]
+        # For good: the failed part's bytes are gone from memory, so nothing may ever be published without it.
+        self._failure = self._failure or next(iter(failed), None)
+        if self._failure:
+            raise self._failure

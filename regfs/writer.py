@@ -1,7 +1,7 @@
 """FileWriter: the registry's chunked writer, resumable from what lies in S3 alone.
 
-A writer keeps all it accepted in the parts of one pending multipart upload, numbered from 1 without gaps,
-which is the form of the registry's own driver; so either continues what the other began.
+What is kept between two writers, and how a crash between any two requests is survived, is
+:mod:`regfs.resume`'s to know; here stand the interface and its states.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import sync
 
-from regfs.upload import MIN_PART, Upload
+from regfs.resume import ResumableUpload
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,28 +43,14 @@ class FileWriter:
         self._fs = fs
         self._path = path
         self._state = ""
-        self._upload: Upload = sync(fs.loop, self._open, append)
-
-    async def _open(self, append: bool) -> Upload:
-        client, key = self._fs.client, self._fs.space.key(self._path)
-        if not append:
-            return Upload(client, key)
-        pending = [upload async for upload in client.uploads(key) if upload.key == key]
-        if not pending:
-            return await self._fs.open_upload(self._path, "r+b")
-        newest = max(pending, key=lambda upload: upload.started)
-        parts = await client.parts(key, newest.id)
-        if parts and parts[-1].size < MIN_PART:
-            # Only the last part may be small, and the parts of an unfinished upload cannot be read; so, as
-            # the Go driver does, it becomes an object that a new upload copies and goes on from.
-            await client.complete_upload(key, newest.id, parts)
-            return await self._fs.open_upload(self._path, "r+b")
-        return Upload.resumed(client, key, newest.id, parts)
+        self._file: ResumableUpload = sync(
+            fs.loop, ResumableUpload.open, fs.client, fs.space.key(path), append
+        )
 
     @property
     def size(self) -> int:
         """Bytes accepted so far, those of the writers before it included."""
-        return self._upload.size
+        return self._file.size
 
     def write(self, data: Any) -> int:
         """Accept bytes; waits only while as many parts as may be are in flight.
@@ -84,10 +70,12 @@ class FileWriter:
         self._check()
         view = memoryview(data).cast("B")
         written = len(view)
+        if written and not self._file.ready:
+            sync(self._fs.loop, self._file.prepare)
         while view:
-            view = view[self._upload.fill(view) :]
+            view = view[self._file.upload.fill(view) :]
             if view:  # a full part leaves only when more is to come: the last one may be put whole
-                sync(self._fs.loop, self._upload.send)
+                sync(self._fs.loop, self._file.upload.send)
         return written
 
     def commit(self) -> None:
@@ -99,7 +87,7 @@ class FileWriter:
             The writer was closed, committed or cancelled.
         """
         self._check()
-        sync(self._fs.loop, self._upload.commit)
+        sync(self._fs.loop, self._file.commit)
         self._state = "committed"
 
     def cancel(self) -> None:
@@ -112,7 +100,7 @@ class FileWriter:
         """
         self._check()
         self._state = "cancelled"
-        sync(self._fs.loop, self._upload.abort)
+        sync(self._fs.loop, self._file.cancel)
 
     def close(self) -> None:
         """End the writer; without a commit, keep every byte accepted so far for ``append=True``.
@@ -126,7 +114,7 @@ class FileWriter:
             raise ValueError(f"writer of {self._path}: already closed")
         state, self._state = self._state, "closed"
         if not state:
-            sync(self._fs.loop, self._upload.suspend)
+            sync(self._fs.loop, self._file.suspend)
 
     def _check(self) -> None:
         if self._state:

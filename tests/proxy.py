@@ -165,7 +165,7 @@ class _Connection:
 
     def is_stale(self) -> bool:
         """Tell whether the server has closed a connection that waits for its next request."""
-        return bool(self.buffer) or _readable(self.socket)
+        return bool(self.buffer) or bool(_readable(self.socket))
 
     def read_head(self) -> bytes:
         """Read up to and including the empty line; empty if the connection ends before."""
@@ -285,12 +285,15 @@ def _answer(down: _Connection, request: Request, answer: bytes) -> bool:
         down.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return False
     request.status = _status(answer)
-    waits = "100-continue" in request.headers.get("expect", "").lower()
+    if "100-continue" in request.headers.get("expect", "").lower():
+        down.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = _body_of_request(request)
-    while not waits and not body.done:
+    while not body.done:  # to the end, so that the connection can go on
         down.read_body(body)
     down.socket.sendall(answer)
-    return not waits
+    return (
+        "close" not in _headers(answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n").get("connection", "").lower()
+    )
 
 
 def _exchange(down: _Connection, up: _Connection, head: bytes, request: Request) -> bool:

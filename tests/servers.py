@@ -11,13 +11,13 @@ import http.client
 import itertools
 import os
 import secrets
-import socket
 import sys
 import tempfile
 import threading
 import time
 import uuid
 from dataclasses import dataclass
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -26,7 +26,7 @@ import boto3
 from botocore.config import Config
 
 from regfs._supervisor import SupervisedProcess
-from regfs.local import LocalS3
+from regfs.local import LocalS3, _free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -221,14 +221,19 @@ class Broker:
 
     def _answer(self) -> None:
         while True:
-            with self._listener.accept() as connection:
+            # A worker that died while it asked, or a stranger at the port, must not end the thread.
+            with (
+                contextlib.suppress(OSError, EOFError, AuthenticationError),
+                self._listener.accept() as connection,
+            ):
                 name = connection.recv()
                 if name is None:
                     return
                 try:
-                    connection.send(self._servers.get(name))
+                    answer: Server | RuntimeError = self._servers.get(name)
                 except Exception as error:
-                    connection.send(RuntimeError(f"cannot start {name}: {error}"))
+                    answer = RuntimeError(f"cannot start {name}: {error}")
+                connection.send(answer)
 
     def close(self) -> None:
         """Stop answering."""
@@ -264,8 +269,7 @@ def _start_seaweedfs() -> tuple[Server, Callable[[], None]]:
 
 def _start_moto() -> tuple[Server, Callable[[], None]]:
     directory = Path(tempfile.mkdtemp(prefix="regfs-moto-"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = _free_ports(1)
     process = SupervisedProcess(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         environ={"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONDONTWRITEBYTECODE": "1"},

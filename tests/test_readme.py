@@ -1,0 +1,77 @@
+"""The README says what is true: its code runs, its tables match the code, its names exist."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import regfs
+from regfs.parameters import parameter_table
+
+if TYPE_CHECKING:
+    from servers import Server
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+def test_the_code_runs(server: Server, options: dict[str, Any]) -> None:
+    first, *others = PYTHON
+    printed = ast.literal_eval(first.removeprefix("options = "))
+    assert list(printed) == list(server.storage_options("registry"))
+    # The README's code with the options of this test's place in the bucket.
+    names: dict[str, Any] = {"options": options}
+    for code in others:
+        ours = code.replace("regfs://registry", f"regfs://{options['bucket']}")
+        # Lines are counted as in the README, so that a failure tells where.
+        line = README[: README.index(code)].count("\n")
+        exec(compile("\n" * line + ours, str(ROOT / "README.md"), "exec"), names)
+
+
+def test_the_parameter_table_is_the_one_in_the_code() -> None:
+    found = re.search(r"^<!-- parameters -->\n(.*?)^<!-- /parameters -->$", README, re.MULTILINE | re.DOTALL)
+    assert found
+    assert found[1].strip() == parameter_table().strip(), "put parameter_table() between the two comments"
+
+
+def test_every_module_is_described() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", section("Architecture"), re.MULTILINE)
+    described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    modules = {path.stem for path in (ROOT / "regfs").glob("*.py")} - {"__init__", "_version"}
+    assert described == modules
+
+
+def test_every_dependency_has_its_reason() -> None:
+    metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^dependencies = \[\n(.*?)^\]", metadata, re.MULTILINE | re.DOTALL)
+    extras = re.search(r"^\[project.optional-dependencies\]\n(.*?)^\[", metadata, re.MULTILINE | re.DOTALL)
+    assert listed
+    assert extras
+    rows = re.findall(r"^\| `?([\w.-]+)`? \| .* \|$", section("Dependencies"), re.MULTILINE)
+    needed = re.findall(r'"([A-Za-z0-9_-]+)', listed[1])
+    offered = re.findall(r"^(\w+) = \[", extras[1], re.MULTILINE)
+    assert [row for row in rows if row not in ("package", "extra")] == needed + offered
+
+
+def test_every_error_exists() -> None:
+    for name in re.findall(r"`(\w+Error)`", section("Errors")):
+        assert hasattr(regfs, name) or hasattr(builtins, name), name
+
+
+def test_it_names_no_machine() -> None:
+    for line in README.splitlines():
+        assert not re.search(r"/(?:work|root|home|tmp)/|pypi\.|localhost", line), line

@@ -52,8 +52,8 @@ class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
     ) -> None:
         super().__init__(WINDOW, None, size)
         self._head = head
-        self._window = head
-        self._window_start = 0
+        self._window = b""
+        self._window_start = len(head)
         self._open_body = open_body
         self._read_body = read_body
         self._drop_body = drop_body
@@ -65,19 +65,19 @@ class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
         stop = self.size if stop is None else min(stop, self.size)
         pieces = []
         while start < stop:
-            if not self._window_start <= start < self._window_start + len(self._window):
-                self._load(start, stop)
-            offset = start - self._window_start
-            piece = self._window[offset : offset + stop - start]
+            if start < len(self._head):
+                piece = self._head[start:stop]
+            else:
+                if not self._window_start <= start < self._window_start + len(self._window):
+                    self._load(start, stop)
+                offset = start - self._window_start
+                piece = self._window[offset : offset + stop - start]
             pieces.append(piece)
             start += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _load(self, start: int, stop: int) -> None:
         """Put the window where reading is: over [start, …), at least one byte of it."""
-        if start < len(self._head):
-            self._window, self._window_start = self._head, 0
-            return
         follows = start == self._window_start + len(self._window)
         if self._body is not None and 0 <= start - self._body_at <= NEAR:
             self._read_body(self._body, start - self._body_at)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,3 +126,12 @@ def proxy(server: Server) -> Iterator[CountingProxy]:
 def proxied_options(options: dict[str, Any], proxy: CountingProxy) -> dict[str, Any]:
     """The same place as ``options``, reached through ``proxy``."""
     return {**options, "regionendpoint": proxy.endpoint}
+
+
+@pytest.fixture(autouse=True)
+def _forget_filesystems() -> Iterator[None]:
+    """Let fsspec forget the instances it keeps for ever, each with its connections."""
+    yield
+    loaded = sys.modules.get("regfs.filesystem")
+    if loaded is not None:
+        loaded.RegistryFileSystem.clear_instance_cache()

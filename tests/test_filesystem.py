@@ -18,6 +18,7 @@ from fsspec.callbacks import Callback
 from regfs import InvalidPathError, ParameterError, RegistryFileSystem, checksums
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from proxy import CountingProxy
@@ -51,7 +52,7 @@ class TestWholeFiles:
         assert raw.uploads() == []
 
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-    def test_pipe_takes_any_buffer(self, fs: RegistryFileSystem, kind: type) -> None:
+    def test_pipe_takes_any_buffer(self, fs: RegistryFileSystem, kind: Callable[[bytes], Any]) -> None:
         fs.pipe_file("/x", kind(b"abc"))
         assert fs.cat_file("/x") == b"abc"
 
@@ -163,6 +164,14 @@ class TestOpen:
             assert f.read() == text
         with fs.open("/x") as f:
             assert [line.decode() for line in f] == text.splitlines(keepends=True)
+
+    def test_reading_lines_costs_two_requests(
+        self, counted: RegistryFileSystem, raw: Place, proxy: CountingProxy
+    ) -> None:
+        raw.put("x", b"0123456789abcde\n" * 20_000)
+        with counted.open("/x") as f:
+            assert sum(1 for _ in f) == 20_000
+        assert [r.method for r in proxy.requests] == ["GET", "GET"]
 
     def test_an_empty_file(self, fs: RegistryFileSystem) -> None:
         with fs.open("/x", "wb"):
@@ -564,15 +573,11 @@ class TestBadInput:
 
     def test_a_directory_is_no_file(self, fs: RegistryFileSystem, raw: Place) -> None:
         raw.put("d/x", b"")
-        for use in (
-            lambda: fs.open("/d"),
-            lambda: fs.cat_file("/d"),
-            lambda: fs.open("/"),
-            lambda: fs.open("/", "wb"),
-        ):
-            with pytest.raises(IsADirectoryError) as caught:
-                use()
-            assert "regfs://" in str(caught.value)
+        for path, mode in (("/d", "rb"), ("/", "rb"), ("/", "wb"), ("/", "xb")):
+            with pytest.raises(IsADirectoryError, match="regfs://"):
+                fs.open(path, mode)
+        with pytest.raises(IsADirectoryError, match="regfs://"):
+            fs.cat_file("/d")
 
     def test_a_missing_file_is_named_in_full(self, fs: RegistryFileSystem, options: dict[str, Any]) -> None:
         for use in (fs.open, fs.cat_file, fs.info, fs.ls, fs.rm, fs.modified, fs.cat):
@@ -653,7 +658,7 @@ class TestRequests:
         assert [r.method for r in proxy.requests] == ["HEAD"]
 
     @pytest.mark.parametrize("server", ["moto"], indirect=True)
-    @pytest.mark.parametrize("n", [1, 1000, 1001, 2000])
+    @pytest.mark.parametrize("n", [1, 1001])
     def test_list_and_delete(
         self, counted: RegistryFileSystem, proxy: CountingProxy, raw: Place, n: int
     ) -> None:

@@ -158,10 +158,18 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
         text = "no credentials found; set accesskey and secretkey, or AWS_ACCESS_KEY_ID and so on"
         return PermissionError(errno.EACCES, text, filename)
+    if isinstance(error, (boto.ProfileNotFound, boto.ConfigParseError, boto.ConfigNotFound)):
+        text = "the AWS profile or configuration cannot be read; correct AWS_PROFILE or AWS_CONFIG_FILE"
+        return PermissionError(errno.EACCES, text, filename)
+    if isinstance(error, boto.CredentialRetrievalError):
+        return PermissionError(errno.EACCES, "the credentials' source gave none; check it", filename)
     if isinstance(error, boto.SSLError):
         text = f"TLS failed{at}; correct the certificate or AWS_CA_BUNDLE, or set skipverify: true"
         return ConnectionError(errno.ECONNABORTED, text, filename)
-    if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)):
+    if isinstance(error, boto.ProxyConnectionError):
+        text = f"no connection to the service{at} through the environment's proxy; correct HTTP_PROXY or NO_PROXY"
+        return ConnectionError(errno.ECONNREFUSED, text, filename)
+    if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError)):
         text = f"no connection to the service{at}; check regionendpoint, secure and the network"
         return ConnectionError(errno.ECONNREFUSED, text, filename)
     if isinstance(error, (boto.ReadTimeoutError, TimeoutError)):

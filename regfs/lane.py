@@ -118,7 +118,8 @@ class CanonicalLane:
         client: dict[str, Any] = {"region_name": p.region or "us-east-1"}
         if p.skip_verify:
             client["verify"] = False
-        session = AioSession()
+        # With keys of our own nobody's profile is read, so that a wrong AWS_PROFILE does no harm.
+        session = AioSession({"profile": (None, None, None, None)} if p.access_key else None)
         session.register_component("data_loader", _loader())
         return S3FileSystem(
             session=session,

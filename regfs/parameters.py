@@ -9,33 +9,18 @@ GitLab's s3_v2 driver's.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
-from regfs import values
+from regfs import config, regions, values
+from regfs.values import ParameterError
+
+__all__ = ["PARAMETERS", "DriverParameters", "Parameter", "ParameterError", "parameter_table"]
 
 MIB = values.MIB
 _PART = "the bounds of a part in S3"
-
-
-class ParameterError(ValueError):
-    """A parameter is missing, unknown or breaks its rule.
-
-    Attributes
-    ----------
-    key : str
-        The parameter, by the registry's spelling.
-    """
-
-    def __init__(self, message: str, key: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.key)
 
 
 @dataclass(frozen=True)
@@ -69,38 +54,6 @@ def _row(
     return field(default=default, metadata={"row": Parameter(key, convert, since, doc, secret)})
 
 
-_STORAGE_CLASSES = (
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "OUTPOSTS",
-    "GLACIER_IR",
-    "EXPRESS_ONEZONE",
-    "NONE",
-)
-_ACLS = (
-    "private",
-    "public-read",
-    "public-read-write",
-    "authenticated-read",
-    "aws-exec-read",
-    "bucket-owner-read",
-    "bucket-owner-full-control",
-)
-_LOG_LEVELS = (
-    "off",
-    "debug",
-    "debugwithsigning",
-    "debugwithhttpbody",
-    "debugwithrequestretries",
-    "debugwithrequesterrors",
-    "debugwitheventstreambody",
-)
-_CHECKSUMS = ("", "MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
-
-
 @dataclass(frozen=True, repr=False, kw_only=True)
 class DriverParameters:
     """The registry's S3 storage parameters, checked.
@@ -121,10 +74,11 @@ class DriverParameters:
 
     access_key: str = _row(
         "accesskey",
-        values.text,
+        values.header,
         "",
         "seed",
-        "Access key id. Both keys empty: the default credential chain (environment, profile, web identity, container, instance).",
+        "Access key id. Both keys empty: the default credential chain (environment, profile, web identity, "
+        "container, instance).",
         secret=True,
     )
     secret_key: str = _row(
@@ -136,7 +90,7 @@ class DriverParameters:
         secret=True,
     )
     session_token: str = _row(
-        "sessiontoken", values.text, "", "later", "Token of temporary keys; needs both keys.", secret=True
+        "sessiontoken", values.header, "", "later", "Token of temporary keys; needs both keys.", secret=True
     )
     bucket: str = _row("bucket", values.bucket, "", "seed", "Bucket; required, must exist already.")
     region: str = _row(
@@ -211,13 +165,17 @@ class DriverParameters:
     root_directory: str = _row("rootdirectory", values.root_directory, "", "seed", "Every key lies under it.")
     storage_class: str = _row(
         "storageclass",
-        values.choice(_STORAGE_CLASSES, upper=True),
+        values.choice(values.STORAGE_CLASSES, fold=str.upper),
         "STANDARD",
         "v2.4",
-        "One of " + ", ".join(_STORAGE_CLASSES) + " (sends no header).",
+        "One of " + ", ".join(values.STORAGE_CLASSES) + " (sends no header).",
     )
     object_acl: str = _row(
-        "objectacl", values.choice(_ACLS), "private", "v2.6", "Canned ACL: " + ", ".join(_ACLS) + "."
+        "objectacl",
+        values.choice(values.ACLS),
+        "private",
+        "v2.6",
+        "Canned ACL: " + ", ".join(values.ACLS) + ".",
     )
     user_agent: str = _row("useragent", values.header, "", "later", "User-Agent instead of regfs' own.")
     use_dual_stack: bool = _row("usedualstack", values.boolean, False, "later", "AWS' IPv6 endpoints.")
@@ -225,7 +183,7 @@ class DriverParameters:
     use_fips_endpoint: bool = _row("usefipsendpoint", values.boolean, False, "later", "AWS' FIPS endpoints.")
     log_level: str = _row(
         "loglevel",
-        values.choice(_LOG_LEVELS),
+        values.choice(values.LOG_LEVELS, fold=str.lower, false="off"),
         "off",
         "later",
         "Anything but off: each request to the logger `regfs`, never a secret.",
@@ -249,16 +207,16 @@ class DriverParameters:
     )
     checksum_algorithm: str = _row(
         "checksum_algorithm",
-        values.choice(_CHECKSUMS, upper=True),
+        values.choice(values.CHECKSUMS, fold=str.upper),
         "",
         "GitLab",
-        "Checksum the service verifies: " + ", ".join(_CHECKSUMS[1:]) + ".",
+        "Checksum the service verifies: " + ", ".join(values.CHECKSUMS[1:]) + ".",
     )
     checksum_disabled: bool = _row("checksum_disabled", values.boolean, False, "GitLab", "Send none.")
 
     def __post_init__(self) -> None:
         for attribute, row in _ROWS.items():
-            object.__setattr__(self, attribute, _convert(row, getattr(self, attribute), row.key))
+            object.__setattr__(self, attribute, _convert(row, getattr(self, attribute)))
         _check(self)
 
     def __repr__(self) -> str:
@@ -284,12 +242,12 @@ class DriverParameters:
         ParameterError
             A key is unknown (the nearest known one is named) or a value breaks its rule.
         """
-        return cls._from({key: (value, str(key)) for key, value in mapping.items()})
+        return cls._from({key: (value, "") for key, value in mapping.items()})
 
     @classmethod
     def from_config(
         cls,
-        path: str | os.PathLike[str],
+        source: str | os.PathLike[str] | TextIO,
         environ: Mapping[str, str] | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> DriverParameters:
@@ -297,14 +255,15 @@ class DriverParameters:
 
         Parameters
         ----------
-        path : str or path-like
+        source : str, path-like or text stream
             The file.
         environ : mapping, optional
             Variables, ``os.environ`` by default. ``REGISTRY_STORAGE_S3_<KEY>`` (and, with an s3aws section,
-            ``REGISTRY_STORAGE_S3AWS_<KEY>``) go before the file, and ``REGISTRY_STORAGE`` names the section,
-            as in the registry. An empty variable is "not given".
+            ``REGISTRY_STORAGE_S3AWS_<KEY>``) go before the file, an empty one stands for the default; and
+            ``REGISTRY_STORAGE`` names the storage in place of all that the file says of it, as in the
+            registry.
         overrides : mapping, optional
-            Parameters that go before both.
+            Parameters that go before both; None is "not given".
 
         Raises
         ------
@@ -313,28 +272,25 @@ class DriverParameters:
         ParameterError
             It is no YAML, has no such section, or a value breaks its rule.
         """
-        environ = os.environ if environ is None else environ
-        name, section = _section(os.fspath(path), environ.get("REGISTRY_STORAGE") or "")
-        given: dict[Any, tuple[Any, str]] = {key: (value, str(key)) for key, value in section.items()}
-        prefixes = ["REGISTRY_STORAGE_S3_"] + (["REGISTRY_STORAGE_S3AWS_"] if name == "s3aws" else [])
-        for prefix in prefixes:
-            for variable, value in environ.items():
-                if variable.startswith(prefix):
-                    given[variable[len(prefix) :].lower()] = (value or None, variable)
-        given.update({key: (value, str(key)) for key, value in (overrides or {}).items()})
-        return cls._from(given)
+        given = config.read(source, os.environ if environ is None else environ)
+        ours = {key: (value, "") for key, value in (overrides or {}).items() if value is not None}
+        return cls._from({**given, **ours})
 
     @classmethod
     def _from(cls, given: Mapping[Any, tuple[Any, str]]) -> DriverParameters:
         found: dict[str, Any] = {}
-        for key, (value, source) in given.items():
+        for key, (value, variable) in given.items():
             if key not in _ATTRIBUTES:
-                raise ParameterError(
-                    f"{source!r}: unknown parameter{_nearest(str(key), PARAMETERS)}", str(key)
-                )
+                raise values.unknown(key, variable, PARAMETERS)
             if value is not None:
-                found[_ATTRIBUTES[key]] = _convert(PARAMETERS[key], value, source)
-        return cls(**found)
+                found[_ATTRIBUTES[key]] = _convert(PARAMETERS[key], value, variable)
+        try:
+            return cls(**found)
+        except ParameterError as exc:
+            variable = given.get(exc.key, (None, ""))[1]
+            if not variable:
+                raise
+            raise ParameterError(variable + str(exc).removeprefix(exc.key), exc.key, exc.value) from None
 
     def to_mapping(self) -> dict[str, Any]:
         """Give the parameters that differ from their defaults, by the registry's spelling."""
@@ -382,40 +338,23 @@ def parameter_table() -> str:
     return "\n".join(lines)
 
 
-def _convert(row: Parameter, value: Any, source: str) -> Any:
+def _convert(row: Parameter, value: Any, variable: str = "") -> Any:
+    scalar = values.plain(value)
     try:
-        return row.convert(value)
+        return row.convert(scalar)
     except ValueError as exc:
-        shown = "" if row.secret or _may_hold_secret(value) else f" {_short(value)}"
-        raise ParameterError(f"{source}:{shown} {exc}", row.key) from None
-
-
-def _short(value: Any) -> str:
-    try:
-        told = repr(value)
-    except ValueError:  # an int of more digits than Python turns into text
-        told = "a number too long to show"
-    return told if len(told) <= 80 else told[:77] + "..."
-
-
-def _may_hold_secret(value: Any) -> bool:
-    """Tell whether a refused value might be a URL with a password in it."""
-    return isinstance(value, str) and "@" in value
-
-
-def _nearest(word: str, known: Mapping[str, Any] | list[str]) -> str:
-    plain = word.lower().replace("_", "").replace("-", "")
-    near = difflib.get_close_matches(plain, {k.replace("_", ""): k for k in known}, n=1)
-    if not near:
-        return ""
-    return f"; did you mean {next(k for k in known if k.replace('_', '') == near[0])!r}?"
+        hidden = row.secret or values.may_hold_secret(scalar)
+        told = "the value" if hidden else values.shown(value)
+        kept = None if hidden or scalar == () else scalar
+        raise ParameterError(f"{variable or row.key}: {told} {exc}", row.key, kept) from None
 
 
 def _check(p: DriverParameters) -> None:
     """Check what concerns several parameters at once."""
 
-    def refuse(key: str, text: str) -> None:
-        raise ParameterError(f"{key}: {text}", key)
+    def refuse(key: str, text: str, value: str | bool | None = None) -> None:
+        told = "" if value is None else f"{values.shown(value)} "
+        raise ParameterError(f"{key}: {told}{text}", key, value)
 
     if not p.bucket:
         refuse("bucket", "is required; name the bucket, which must exist already")
@@ -425,93 +364,27 @@ def _check(p: DriverParameters) -> None:
     if p.session_token and not p.access_key:
         refuse("sessiontoken", "needs accesskey and secretkey")
     if p.key_id and not p.encrypt:
-        refuse("keyid", "has no effect without encrypt: true; set it")
+        refuse("keyid", "has no effect without encrypt: true; set it", p.key_id)
     if not p.region and not p.region_endpoint:
         refuse("region", "is required, unless regionendpoint names an S3-compatible service")
     if p.region_endpoint:
-        for key, on in (
-            ("accelerate", p.accelerate),
-            ("usedualstack", p.use_dual_stack),
-            ("usefipsendpoint", p.use_fips_endpoint),
-        ):
-            if on:
-                refuse(key, "is for AWS' own endpoints and cannot be combined with regionendpoint")
-    elif not _known_region(p.region):
-        near = _nearest_region(p.region)
-        refuse(
-            "region",
-            f"{_short(p.region)} is not a region of AWS{near}; for another service set regionendpoint",
-        )
+        for key in ("accelerate", "usedualstack", "usefipsendpoint"):
+            if getattr(p, _ATTRIBUTES[key]):
+                refuse(key, "is for AWS' own endpoints and cannot be combined with regionendpoint", True)
+        if not values.is_region(p.region):
+            refuse("region", "must be letters, digits and inner hyphens, at most 63", p.region)
+    elif not regions.is_known(p.region):
+        near = regions.nearest(p.region)
+        hint = f"; did you mean {near!r}?" if near else ""
+        refuse("region", f"is not a region of AWS; for another service set regionendpoint{hint}", p.region)
     if p.accelerate and p.path_style:
-        refuse("accelerate", "needs the bucket in the host name; leave out forcepathstyle")
-    if not p.v4_auth and not _knows_v2(p.region):
-        refuse(
-            "v4auth",
-            f"the {p.region} region only works with v4 authentication; leave v4auth out or set it to true",
-        )
+        refuse("accelerate", "needs the bucket in the host name; leave out forcepathstyle", True)
+    if not p.v4_auth and not _takes_v2(p):
+        text = f"the {p.region} region only works with v4 authentication; leave v4auth out or set it to true"
+        refuse("v4auth", "is not possible: " + text, False)
 
 
-def _load(name: str) -> Any:
-    from botocore.loaders import create_loader
-
-    return create_loader().load_data(name)
-
-
-def _known_region(region: str) -> bool:
-    import re
-
-    partitions = _load("partitions")["partitions"]
-    return any(
-        region in p["regions"] or re.fullmatch(p["regionRegex"].strip("^$"), region) for p in partitions
-    )
-
-
-def _nearest_region(region: str) -> str:
-    names = [name for p in _load("partitions")["partitions"] for name in p["regions"]]
-    near = difflib.get_close_matches(region, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _knows_v2(region: str) -> bool:
-    """Tell whether botocore's endpoint data lists signature version 2 ("s3") for a region.
-
-    A region of no AWS partition belongs to another service, which has its own rules.
-    """
-    if not region or not _known_region(region):
-        return True
-    for partition in _load("endpoints")["partitions"]:
-        service = partition["services"].get("s3", {})
-        if region in service.get("endpoints", {}):
-            default = service.get("defaults", {}).get("signatureVersions", [])
-            return "s3" in service["endpoints"][region].get("signatureVersions", default)
-    return False
-
-
-def _section(path: str, storage: str) -> tuple[str, Mapping[Any, Any]]:
-    """Find the driver's section in a registry's configuration."""
-    import yaml
-
-    with open(path, "rb") as file:
-        try:
-            config = yaml.safe_load(file)
-        except (yaml.YAMLError, ValueError, RecursionError) as exc:
-            mark = getattr(exc, "problem_mark", None)
-            where = f", line {mark.line + 1}" if mark else ""
-            raise ParameterError(f"config: {path}{where}: is not valid YAML", "config") from None
-    found = config.get("storage") if isinstance(config, Mapping) else None
-    sections = found if isinstance(found, Mapping) else {}
-    named = [name for name in ("s3", "s3aws") if name in sections]
-    if storage in ("s3", "s3aws"):
-        named = [storage]
-    elif storage:
-        raise ParameterError(f"REGISTRY_STORAGE: {storage!r} is not 's3' or 's3aws'", "REGISTRY_STORAGE")
-    if len(named) != 1:
-        others = ", ".join(f"storage.{name}" for name in map(str, sections)) or "no storage section"
-        what = "has both storage.s3 and storage.s3aws" if named else f"has no storage.s3 section but {others}"
-        raise ParameterError(
-            f"config: {path}: {what}; regfs needs one of storage.s3, storage.s3aws", "config"
-        )
-    section = sections.get(named[0])
-    if section is not None and not isinstance(section, Mapping):
-        raise ParameterError(f"config: {path}: storage.{named[0]} is not a mapping of parameters", "config")
-    return named[0], section or {}
+def _takes_v2(p: DriverParameters) -> bool:
+    versions = regions.signature_versions(p.region) if p.region else None
+    # A region that AWS does not list belongs to the service behind regionendpoint, which has its own rules.
+    return bool(p.region_endpoint) if versions is None else "s3" in versions

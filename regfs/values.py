@@ -1,18 +1,52 @@
 """Converters: what a parameter's value may look like, as a real type or as text from YAML or a variable.
 
-Each takes the value and gives it in its type, or raises ValueError with the rule. Nothing here knows which
-parameter is meant.
+Each takes the value, as :func:`plain` gives it, and gives it in its type, or raises ValueError with the rule.
+Nothing here knows which parameter is meant. :class:`ParameterError` stands here for those who read values.
 """
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Collection
-from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any
 
 MIB = 2**20
 
+STORAGE_CLASSES = (
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "EXPRESS_ONEZONE",
+    "NONE",
+)
+ACLS = (
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+)
+LOG_LEVELS = (
+    "off",
+    "debug",
+    "debugwithsigning",
+    "debugwithhttpbody",
+    "debugwithrequestretries",
+    "debugwithrequesterrors",
+    "debugwitheventstreambody",
+)
+CHECKSUMS = ("", "MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
+
+_SHOWN = 80  # characters of a value in an error
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Go: strconv.ParseBool.
 _BOOLEANS = {
@@ -25,30 +59,127 @@ _UNITS = {
     **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", 1)},
     **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)},
 }
-# Digits and exponent are bounded: no size needs more, and Decimal would expand what it is given.
+# Digits and exponent are bounded: no size needs more, and a Fraction would expand what it is given.
 _NUMBER = re.compile(r"([+-]?\d{1,40}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,2})?) ?([A-Za-z]*)", re.ASCII)
+
+
+class ParameterError(ValueError):
+    """A parameter is missing, unknown or breaks its rule.
+
+    Attributes
+    ----------
+    key : str
+        The parameter, by the registry's spelling.
+    value : str, int, float, bool or None
+        What was given; None where the error is not about one value, where it might be a secret and where it
+        is no scalar.
+    """
+
+    def __init__(self, message: str, key: str, value: str | float | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.key, self.value)
+
+
+def plain(value: Any) -> Any:
+    """Give a scalar as the built-in type itself, None as it is, and an empty tuple for anything else.
+
+    What a subclass makes of str(), repr() or a comparison is of no interest here, and may raise.
+    """
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    for base, take in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
+        if issubclass(kind, base):
+            return take(value)
+    return ()
+
+
+def type_name(value: Any) -> str:
+    """Give the name of a value's type, whatever that name is made of."""
+    return re.sub(r"\W", "_", type(value).__name__)[:_SHOWN]
+
+
+def shown(value: Any, *, quotes: bool = True, width: int = _SHOWN) -> str:
+    """Give a scalar as one short line, and of anything else the type alone."""
+    scalar = plain(value)
+    if scalar == ():
+        return f"a value of type {type_name(value)}"
+    # Python refuses to write more than 4300 digits of an integer.
+    if isinstance(scalar, int) and scalar.bit_length() > 3 * _SHOWN:
+        return f"an integer of {scalar.bit_length()} bits"
+    told = repr(scalar[: width + 1] if isinstance(scalar, str) else scalar)
+    if isinstance(scalar, str) and not quotes:
+        told = told[1:-1]
+    return told if len(told) <= width else told[: width - 3] + "..."
+
+
+_URL_SECRET = re.compile(r"[@?]|%40|%3f|//[^/\[]*:(?!\d{1,5}(?:/|$))", re.IGNORECASE)
+
+
+def may_hold_secret(value: Any) -> bool:
+    """Tell whether a refused value might be a URL with a password or a signature in it."""
+    return isinstance(value, str) and _URL_SECRET.search(value) is not None
+
+
+def unknown(key: Any, variable: str, keys: Collection[str]) -> ParameterError:
+    """Make the error for a key that is none of the known ones, and for the variable that gave it.
+
+    The value may be a secret, so the key alone is told.
+    """
+    if not isinstance(key, str):
+        told = shown(key)
+        return ParameterError(f"{told}: unknown parameter; the name must be text", told)
+    # YAML takes `secretkey:abc`, without a space, for a key: what follows the sign is never told.
+    name = re.split("[:=]", key, maxsplit=1)[0]
+    by_letters = {known.replace("_", ""): known for known in keys}
+    near = difflib.get_close_matches(re.sub("[-_ ]", "", name[:_SHOWN].lower()), by_letters, n=1)
+    hint = ""
+    if name != key:
+        hint = "; write key: value, with a space"
+    elif near:
+        meant = by_letters[near[0]]
+        hint = f"; did you mean {variable[: -len(key)] + meant.upper() if variable else repr(meant)}?"
+    told = shown(variable, quotes=False) if variable else shown(name)
+    return ParameterError(f"{told}: unknown parameter{hint}", name[:_SHOWN])
 
 
 def text(value: Any) -> str:
     """Take a string, or a number that YAML made of one."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError("must be text")
+    if isinstance(value, float):
+        value = _as_written(value)
+    if isinstance(value, int) and value.bit_length() > 3 * _SHOWN:
+        raise ValueError("must be text; put it in quotes")
+    given = str(value)
     try:
-        given = str(value)
         given.encode()
-    except ValueError as exc:  # a lone surrogate, or more digits than Python turns into text
-        raise ValueError("must be text that UTF-8 can encode") from exc
+    except UnicodeEncodeError:  # a lone surrogate
+        raise ValueError("must be text that UTF-8 can encode") from None
     if _CONTROL.search(given):
         raise ValueError("must not hold control characters")
     return given
+
+
+def _as_written(value: float) -> int | float:
+    """Give the number that stood in a file: Helm renders the digits of 12345678 as 1.2345678e+07."""
+    if not abs(value) < 2**53:  # NaN, too; more digits than a float holds
+        raise ValueError("must be text; put it in quotes")
+    return int(value) if value.is_integer() else value
 
 
 def boolean(value: Any) -> bool:
     """Take a bool, 0, 1, or what Go's strconv.ParseBool takes."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, (str, int)) and str(value)[:6] in _BOOLEANS and len(str(value)) < 6:
-        return _BOOLEANS[str(value)]
+    if isinstance(value, int) and value in (0, 1):
+        return value == 1
+    if isinstance(value, str) and value in _BOOLEANS:
+        return _BOOLEANS[value]
     raise ValueError("must be one of 1 t T TRUE true True 0 f F FALSE false False")
 
 
@@ -73,28 +204,37 @@ def _whole(value: Any, units: dict[str, int], rule: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(rule)
     if isinstance(value, int):
-        return value
-    match = _NUMBER.fullmatch(value if isinstance(value, str) else repr(value))
-    if match is None or match[2].lower() not in units:
+        exact = Fraction(value)
+    else:
+        match = _NUMBER.fullmatch(value if isinstance(value, str) else repr(value))
+        unit = match[2].lower() if match else ""
+        if match and len(units) > 1 and unit in ("k", "m", "g", "t"):
+            count, letter = match[1], unit.upper()
+            raise ValueError(f"has an ambiguous unit; write {count}{letter}iB or {count}{letter}B")
+        if match is None or unit not in units:
+            raise ValueError(rule)
+        exact = Fraction(match[1]) * units[unit]
+    if exact.denominator != 1:
         raise ValueError(rule)
-    try:
-        exact = Decimal(match[1]) * units[match[2].lower()]
-    except InvalidOperation as exc:
-        raise ValueError(rule) from exc
-    if exact != exact.to_integral_value():
-        raise ValueError(rule)
+    if abs(exact) >= 2**63:
+        raise ValueError(f"{rule}, of 64 bits at most")
     return int(exact)
 
 
 def bounded(convert: Callable[[Any], int], low: int, high: int | None, why: str) -> Callable[[Any], int]:
     """Give a converter that keeps a number within bounds and says why they are there."""
 
+    def told(bound: int) -> str:
+        if convert is not size:
+            return str(bound)
+        return f"{bound} bytes" + (f" ({show(bound, size)})" if bound >= MIB else "")
+
     def within(value: Any) -> int:
         found = convert(value)
         if found < low:
-            raise ValueError(f"is less than {show(low, convert)}, {why}")
+            raise ValueError(f"is less than {told(low)}, {why}")
         if high is not None and found > high:
-            raise ValueError(f"is more than {show(high, convert)}, {why}")
+            raise ValueError(f"is more than {told(high)}, {why}")
         return found
 
     return within
@@ -107,14 +247,25 @@ def show(count: int, convert: Callable[[Any], int] = number) -> str:
     return str(count)
 
 
-def choice(allowed: Collection[str], *, upper: bool = False) -> Callable[[Any], str]:
-    """Give a converter that takes one of some words."""
+def choice(
+    allowed: Collection[str], *, fold: Callable[[str], str] = str, false: str | None = None
+) -> Callable[[Any], str]:
+    """Give a converter that takes one of some words.
+
+    Parameters
+    ----------
+    allowed : collection of str
+        The words.
+    fold : callable
+        Gives a word the case that the allowed ones have.
+    false : str, optional
+        The word that YAML 1.1 reads as false, such as off.
+    """
 
     def one(value: Any) -> str:
-        word = text(value)
-        word = word.upper() if upper else word
+        word = fold(text(false if value is False and false is not None else value))
         if word not in allowed:
-            raise ValueError("must be one of " + ", ".join(repr(a) if not a else a for a in allowed))
+            raise ValueError("must be one of " + ", ".join(a if a else repr(a) for a in allowed))
         return word
 
     return one
@@ -136,32 +287,60 @@ def root_directory(value: Any) -> str:
     return found
 
 
-_HOST = r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
-_ENDPOINT = re.compile(rf"(?:(?:https?)://)?{_HOST}(?:/[^\s?#@]*)?", re.ASCII)
-_ORIGIN = re.compile(rf"https?://{_HOST}", re.ASCII)
+# As botocore's is_valid_endpoint_url, which refuses a host at the first request.
+_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+_URL = re.compile(
+    rf"(?:(?P<scheme>https?)://)?(?P<host>{_LABEL}(?:\.{_LABEL})*\.?|\[(?P<v6>[0-9A-Fa-f:.]+)\])"
+    r"(?::(?P<port>\d{1,5}))?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:/-]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def _url(given: str) -> re.Match[str] | None:
+    found = _URL.fullmatch(given)
+    if found is None or len(found["host"]) > 255 or not 1 <= int(found["port"] or 1) <= 65535:
+        return None
+    if found["v6"]:
+        try:
+            ipaddress.IPv6Address(found["v6"])
+        except ValueError:
+            return None
+    return None if {".", ".."} & set((found["path"] or "").split("/")) else found
+
+
+def _lower_scheme(given: str) -> str:
+    scheme, mark, rest = given.partition("://")
+    return scheme.lower() + mark + rest if mark else given
 
 
 def endpoint(value: Any) -> str:
     """Take a host with or without scheme, port and path."""
-    found = text(value)
-    if found and not _ENDPOINT.fullmatch(found):
+    given = text(value)
+    if given and _url(given) is None:
         raise ValueError(
-            "must be host[:port], or http:// or https:// before it, without user, query or fragment"
+            "must be host[:port], or http:// or https:// before it, without user, query, fragment or '..'; "
+            "a host is made of letters, digits, dots and hyphens, a port is one of 1 to 65535"
         )
-    return found.rstrip("/")
+    return _lower_scheme(given).rstrip("/")
 
 
 def origin(value: Any) -> str:
     """Take scheme and host alone."""
-    found = text(value)
-    if found and not _ORIGIN.fullmatch(found):
+    given = text(value)
+    found = _url(given)
+    if given and (found is None or not found["scheme"] or found["path"]):
         raise ValueError("must be http://host[:port] or https://host[:port], without path or query")
-    return found
+    return _lower_scheme(given)
 
 
-# botocore's own rule (botocore.handlers.VALID_BUCKET, VALID_S3_ARN): names, and access points by ARN.
+# botocore's own rules (botocore.handlers.VALID_BUCKET, VALID_S3_ARN): names, and access points by ARN.
 _BUCKET = re.compile(r"[A-Za-z0-9.\-_]{1,255}", re.ASCII)
-_ARN = re.compile(r"arn:aws[a-z-]*:s3[a-z-]*:[a-z0-9-]*:[0-9]{12}:[A-Za-z0-9.\-_/:]{1,200}", re.ASCII)
+_ARN = re.compile(
+    r"arn:aws[a-z-]*:(?:s3|s3-object-lambda):[a-z0-9-]*:[0-9]{12}:accesspoint[/:][A-Za-z0-9.-]{1,63}"
+    r"|arn:aws[a-z-]*:s3-outposts:[a-z0-9-]+:[0-9]{12}"
+    r":outpost[/:][A-Za-z0-9-]{1,63}[/:]accesspoint[/:][A-Za-z0-9-]{1,63}",
+    re.ASCII,
+)
 
 
 def bucket(value: Any) -> str:
@@ -170,3 +349,11 @@ def bucket(value: Any) -> str:
     if found and (found in (".", "..") or not (_BUCKET.fullmatch(found) or _ARN.fullmatch(found))):
         raise ValueError("must be a bucket's name (letters, digits, dots, hyphens) or an access point's ARN")
     return found
+
+
+_REGION = re.compile(r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{0,63}(?<!-)", re.ASCII)
+
+
+def is_region(name: str) -> bool:
+    """Tell whether botocore takes a name for a region (botocore.utils.validate_region_name)."""
+    return _REGION.fullmatch(name) is not None

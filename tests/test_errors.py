@@ -183,7 +183,7 @@ class TestTranslate:
                 boto.ProxyConnectionError(proxy_url=ENDPOINT),
                 ConnectionError,
                 errno.ECONNREFUSED,
-                "regionendpoint",
+                "HTTP_PROXY",
             ),
             (boto.ReadTimeoutError(endpoint_url=ENDPOINT), TimeoutError, errno.ETIMEDOUT, "in time"),
             (TimeoutError(), TimeoutError, errno.ETIMEDOUT, "in time"),

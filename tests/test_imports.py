@@ -26,7 +26,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stream": set(),
     "layout": set(),
     "checksums": set(),
-    "parameters": {"values"},
+    "config": {"values"},
+    "regions": set(),
+    "parameters": {"config", "regions", "values"},
     "paths": {"errors"},
     "lane": {"_version", "errors", "retry"},
     "client": {"answers", "checksums", "errors", "lane"},
@@ -52,13 +54,13 @@ MAY_IMPORT_OF_OTHERS: dict[str, set[str]] = {
     "aiolimiter": {"lane"},
     "awscrt": {"checksums"},
     "boto3": set(),
-    "botocore": {"client", "errors", "lane", "local", "parameters", "retry"},
+    "botocore": {"client", "errors", "lane", "local", "regions", "retry"},
     "dask": set(),
     "pandas": {"demo"},
     "rich": {"demo"},
     "s3fs": {"lane"},
     "tenacity": {"retry"},
-    "yaml": {"parameters"},
+    "yaml": {"config"},
 }
 HEAVY = ("aiobotocore", "aiohttp", "botocore", "dask", "pandas", "s3fs", "yaml")
 

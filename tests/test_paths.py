@@ -6,13 +6,14 @@ import errno
 import string
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from regfs.errors import InvalidPathError
 from regfs.paths import MAX_KEY_BYTES, KeySpace, check_driver_path, split_url
 
 ROOT_MARKER = "the key that is the root directory's own prefix, and nothing more, counts as addressable"
+patient = settings(deadline=None)  # a busy machine is no fault
 DRIVER_CHARACTERS = set(string.ascii_letters + string.digits + "._-")
 
 # Components of a path: anything but what regfs refuses.
@@ -56,6 +57,7 @@ class TestKeySpace:
         assert space.key(given_path) == key
         assert space.path(key) == given_path
 
+    @patient
     @given(root, path)
     def test_round_trip(self, rootdirectory: str, given_path: str) -> None:
         space = KeySpace("bucket", rootdirectory)
@@ -63,12 +65,14 @@ class TestKeySpace:
         assert space.path(key) == given_path
         assert space.addressable(key)
 
+    @patient
     @given(root, path)
     def test_keys_are_those_of_the_registry(self, rootdirectory: str, given_path: str) -> None:
         # Go: strings.TrimLeft(strings.TrimRight(rootDirectory, "/")+path, "/")
         expected = (rootdirectory.rstrip("/") + given_path).lstrip("/")
         assert KeySpace("bucket", rootdirectory).key(given_path) == expected
 
+    @patient
     @given(root, st.one_of(near_path, st.text()).map(lambda text: "/" + text))
     @example("/root", "/../b")
     @example("/root", "/..")
@@ -124,6 +128,7 @@ class TestKeySpace:
     def test_prefix_of_a_directory(self, rootdirectory: str, given_path: str, prefix: str) -> None:
         assert KeySpace("bucket", rootdirectory).prefix(given_path) == prefix
 
+    @patient
     @given(root, path, driver_component)
     def test_a_prefix_matches_what_is_under_it_and_no_sibling(
         self, rootdirectory: str, given_path: str, more: str
@@ -163,6 +168,7 @@ class TestKeySpace:
         assert space.path("root/") == "/"
         assert space.path("elsewhere/a") == "/"
 
+    @patient
     @given(path)
     def test_url_round_trip(self, given_path: str) -> None:
         # Trailing slashes of the last component's own do not exist: a component holds none.
@@ -194,6 +200,7 @@ def test_split_url(url: str, bucket: str, expected: str) -> None:
     assert split_url(url) == (bucket, expected)
 
 
+@patient
 @given(st.text())
 def test_split_url_gives_an_absolute_path_without_trailing_slash(text: str) -> None:
     for url in (text, f"regfs://{text}", f"regfs:///{text}"):
@@ -259,6 +266,7 @@ class TestDriverPath:
         with pytest.raises(InvalidPathError):
             check_driver_path("/", "s3aws")
 
+    @patient
     @given(st.lists(driver_component, min_size=1, max_size=6).map(lambda parts: "/" + "/".join(parts)))
     @example("/.")
     @example("/a/..")
@@ -269,6 +277,7 @@ class TestDriverPath:
         else:
             assert check_driver_path(text, "s3aws") == text
 
+    @patient
     @given(st.one_of(near_path, near_path.map(lambda text: "/" + text), st.text(), path))
     def test_accepts_exactly_the_rule(self, text: str) -> None:
         if follows_the_rule(text):

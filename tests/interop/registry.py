@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+SECRET = "the same for every start, so uploads can be resumed"
 PROGRAMS = ("docker-registry", "skopeo")
 _ACCEPT = ", ".join(
     [
@@ -150,7 +151,7 @@ class Registry:
                 "redirect": {"disable": not self._redirect},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
-            "http": {"addr": self.host, "secret": "the same for every start, so uploads can be resumed"},
+            "http": {"addr": self.host, "secret": SECRET},
             "health": {"storagedriver": {"enabled": False}},
         }
         path.touch(0o600)

@@ -1,0 +1,245 @@
+"""Uploads in several sittings: what is kept, and what a crash between any two requests leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from regfs import PathNotFoundError, RegistryFileSystem, StorageDriver
+from regfs.paths import RECORD_SUFFIX
+from regfs.resume import Record
+from regfs.upload import MAX_OBJECT, MAX_PART, MAX_PARTS, part_size
+
+if TYPE_CHECKING:
+    from servers import Place
+
+MIB = 2**20
+CHUNK = 5 * MIB
+PATH = "/a/data"
+
+
+def new_driver(options: dict[str, Any]) -> StorageDriver:
+    """A driver that shares nothing with another: another process, as far as S3 can tell."""
+    return StorageDriver(RegistryFileSystem(**options, chunksize=CHUNK, skip_instance_cache=True))
+
+
+def piece(number: int, size: int) -> bytes:
+    return (b"%d." % number * (size // 2 + 1))[:size]
+
+
+class Crash:
+    """Kills a driver's process, as far as S3 can tell, after so many requests."""
+
+    def __init__(self, driver: StorageDriver, after: int) -> None:
+        self.left = after
+        self.under_way = 0
+        self.lane = driver.fs.client.lane
+        self.attempts = self.lane.attempts
+        self.lane.attempts = self.run  # type: ignore[method-assign]
+
+    async def run(self, call: Callable[[], Awaitable[Any]], what: str, key: str) -> Any:
+        if self.left == 0:
+            raise OSError("the process was killed")
+        self.left -= 1
+        self.under_way += 1
+        try:
+            return await self.attempts(call, what, key)
+        finally:
+            self.under_way -= 1
+
+    def wait(self) -> None:
+        """Wait for what the server is still doing for the dead process."""
+        deadline = time.monotonic() + 30
+        while self.under_way:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+def life(driver: StorageDriver, sizes: tuple[int, ...], kept: list[bytes]) -> None:
+    """Write in sittings and note what each close() kept; commit in a last one."""
+    data = b""
+    for number, size in enumerate(sizes):
+        writer = driver.writer(PATH, append=number > 0)
+        assert writer.size == len(data)
+        for start in range(0, size, 3 * MIB):
+            part = piece(number + start, min(3 * MIB, size - start))
+            assert writer.write(part) == len(part)
+            data += part
+        assert writer.size == len(data)
+        writer.close()
+        kept.append(data)
+    writer = driver.writer(PATH, append=True)
+    assert writer.size == len(data)
+    writer.commit()
+    writer.close()
+
+
+LIVES = [
+    (MIB, MIB),
+    (6 * MIB, 2 * MIB, 7 * MIB),
+    (0, 10),
+    (11 * MIB, 1),
+    (100, 6 * MIB, 100),
+    (CHUNK, CHUNK),
+]
+
+
+@pytest.mark.parametrize("sizes", LIVES)
+def test_sittings(options: dict[str, Any], raw: Place, sizes: tuple[int, ...]) -> None:
+    kept: list[bytes] = []
+    life(new_driver(options), sizes, kept)
+    assert raw.get("a/data") == kept[-1]
+    assert raw.keys() == ["a/data"]
+    assert raw.uploads() == []
+
+
+@pytest.mark.parametrize("sizes", LIVES)
+def test_a_crash_after_any_request_loses_nothing_that_close_kept(
+    options: dict[str, Any], raw: Place, sizes: tuple[int, ...]
+) -> None:
+    requests = 0
+    finished = False
+    while not finished:
+        raw.clean()
+        driver = new_driver(options)
+        crash = Crash(driver, requests)
+        kept: list[bytes] = []
+        try:
+            life(driver, sizes, kept)
+            finished = True
+        except OSError as exc:
+            assert str(exc) == "the process was killed"  # noqa: PT017 - nothing else may end it
+        crash.wait()
+
+        safe = kept[-1] if kept else b""
+        try:
+            writer = new_driver(options).writer(PATH, append=True)
+        except PathNotFoundError:
+            assert not kept, f"lost after {requests} requests"
+        else:
+            size = writer.size
+            assert size >= len(safe), f"lost after {requests} requests"
+            writer.write(b"the end")
+            writer.close()
+            writer = new_driver(options).writer(PATH, append=True)
+            assert writer.size == size + 7
+            writer.commit()
+            found = raw.get("a/data")
+            assert len(found) == size + 7
+            assert found.startswith(safe)
+            assert found.endswith(b"the end")
+            assert raw.uploads() == []
+            assert raw.keys() == ["a/data"]
+        requests += 1
+    assert requests > 5
+
+
+def test_nothing_is_readable_before_commit(options: dict[str, Any], raw: Place) -> None:
+    raw.put("a/data", b"old")
+    for number, size in enumerate((MIB, MIB, 7 * MIB, 10)):
+        with new_driver(options).writer(PATH, append=number > 0) as writer:
+            writer.write(piece(number, size))
+        assert raw.get("a/data") == b"old"
+    new_driver(options).writer(PATH, append=True).commit()
+    assert raw.get("a/data") == b"".join(piece(i, s) for i, s in enumerate((MIB, MIB, 7 * MIB, 10)))
+
+
+def test_records_are_no_files(options: dict[str, Any], raw: Place) -> None:
+    driver = new_driver(options)
+    driver.put_content("/a/other", b"1")
+    with driver.writer(PATH) as writer:
+        writer.write(b"kept")
+    assert any(key.endswith(RECORD_SUFFIX) for key in raw.keys())
+    assert driver.list("/a") == ["/a/other"]
+    assert driver.fs.find("/a") == ["/a/other"]
+    driver.delete("/a")
+    assert raw.keys() == []
+
+
+@pytest.mark.parametrize("old", [0, 3, 6 * MIB])
+def test_append_to_a_committed_file(options: dict[str, Any], raw: Place, old: int) -> None:
+    raw.put("a/data", piece(1, old))
+    writer = new_driver(options).writer(PATH, append=True)
+    assert writer.size == old
+    writer.write(b"more")
+    writer.close()
+    assert raw.get("a/data") == piece(1, old)
+    writer = new_driver(options).writer(PATH, append=True)
+    assert writer.size == old + 4
+    writer.commit()
+    assert raw.get("a/data") == piece(1, old) + b"more"
+    assert raw.keys() == ["a/data"]
+    assert raw.uploads() == []
+
+
+def test_append_to_nothing(options: dict[str, Any], raw: Place) -> None:
+    with pytest.raises(PathNotFoundError):
+        new_driver(options).writer(PATH, append=True)
+    raw.put("a/data-2", b"")
+    with pytest.raises(PathNotFoundError):
+        new_driver(options).writer(PATH, append=True)
+
+
+def test_a_fresh_writer_starts_anew(options: dict[str, Any], raw: Place) -> None:
+    with new_driver(options).writer(PATH) as writer:
+        writer.write(b"first")
+    with new_driver(options).writer(PATH) as writer:
+        writer.write(b"second")
+    writer = new_driver(options).writer(PATH, append=True)
+    assert writer.size == len(b"second")
+    writer.commit()
+    assert raw.get("a/data") == b"second"
+    assert raw.uploads() == []
+
+
+def test_cancel_removes_all(options: dict[str, Any], raw: Place) -> None:
+    with new_driver(options).writer(PATH) as writer:
+        writer.write(b"first")
+    new_driver(options).writer(PATH, append=True).cancel()
+    assert raw.keys() == []
+    assert raw.uploads() == []
+
+
+def test_a_foreign_upload_with_a_small_last_part(options: dict[str, Any], raw: Place) -> None:
+    """The registry's own driver leaves no record."""
+    key = raw.prefix + "a/data"
+    upload = raw.s3.create_multipart_upload(Bucket=raw.bucket, Key=key)["UploadId"]
+    for number, size in ((1, 5 * MIB), (2, 10)):
+        raw.s3.upload_part(
+            Bucket=raw.bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece(number, size)
+        )
+    writer = new_driver(options).writer(PATH, append=True)
+    assert writer.size == 5 * MIB + 10
+    writer.write(b"more")
+    writer.close()
+    writer = new_driver(options).writer(PATH, append=True)
+    assert writer.size == 5 * MIB + 14
+    writer.commit()
+    assert raw.get("a/data") == piece(1, 5 * MIB) + piece(2, 10) + b"more"
+    assert raw.keys() == ["a/data"]
+    assert raw.uploads() == []
+
+
+def test_a_record_survives_its_bytes() -> None:
+    record = Record("upload", 3, 7, '"etag"', True, b"tail\nof bytes\0")
+    assert Record.parse(bytes(record)) == record
+    assert Record.parse(b"garbage") == Record()
+
+
+class TestPartSizes:
+    def test_a_stream_of_unknown_length_reaches_the_largest_object(self) -> None:
+        for chunk in (5 * MIB, 10 * MIB, 64 * MIB, 600 * MIB):
+            sizes = [part_size(number, chunk) for number in range(1, MAX_PARTS + 1)]
+            assert sizes == sorted(sizes)
+            assert sum(sizes) >= MAX_OBJECT
+            assert max(sizes) <= MAX_PART
+            assert set(sizes[:1000]) == {chunk}
+
+    @pytest.mark.parametrize("total", [0, 1, 5 * MIB * MAX_PARTS, 5 * MIB * MAX_PARTS + 1, MAX_OBJECT])
+    def test_parts_of_known_size_are_equal(self, total: int) -> None:
+        sizes = {part_size(number, 5 * MIB, total) for number in (1, 2, 5000, MAX_PARTS)}
+        assert len(sizes) == 1
+        assert total <= 5 * MIB * MAX_PARTS or sizes.pop() * MAX_PARTS >= total

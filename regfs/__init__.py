@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from regfs.filesystem import RegistryFileSystem
     from regfs.parameters import DriverParameters, ParameterError
+    from regfs.pending import PendingUpload
     from regfs.writer import FileWriter
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidPathError",
     "ParameterError",
     "PathNotFoundError",
+    "PendingUpload",
     "RegistryFileSystem",
     "SkipDir",
     "StopWalk",
@@ -61,6 +63,7 @@ _HOMES = {
     ),
     "filesystem": ("RegistryFileSystem",),
     "parameters": ("DriverParameters", "ParameterError"),
+    "pending": ("PendingUpload",),
     "writer": ("FileWriter",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

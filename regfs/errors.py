@@ -167,7 +167,7 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         text = f"TLS failed{at}; correct the certificate or AWS_CA_BUNDLE, or set skipverify: true"
         return ConnectionError(errno.ECONNABORTED, text, filename)
     if isinstance(error, boto.ProxyConnectionError):
-        text = f"no connection to the service{at} through the environment's proxy; correct HTTP_PROXY or NO_PROXY"
+        text = f"no connection to the service{at} through a proxy; correct HTTP_PROXY or NO_PROXY"
         return ConnectionError(errno.ECONNREFUSED, text, filename)
     if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError)):
         text = f"no connection to the service{at}; check regionendpoint, secure and the network"

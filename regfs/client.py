@@ -229,7 +229,10 @@ class S3Client:
             The keys that could not be deleted, each with S3's error code.
         """
         if len(keys) == 1:
-            await self.lane.call("delete_object", keys[0], Key=keys[0])
+            try:
+                await self.lane.call("delete_object", keys[0], Key=keys[0])
+            except PermissionError:
+                return [(keys[0], "AccessDenied")]
             return []
         batch = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
         answer = await self.lane.call("delete_objects", keys[0], Delete=batch)
@@ -308,6 +311,13 @@ class S3Client:
                 MultipartUpload=listed,
                 **condition,
             )
+
+    async def give_up(self, key: str, upload: str) -> None:
+        """Abort an upload after a failure, which must not be hidden by another one here."""
+        try:
+            await self.abort_upload(key, upload)
+        except OSError as exc:
+            logger.warning("upload %s of %s could not be aborted and stays: %s", upload, key, exc)
 
     async def abort_upload(self, key: str, upload: str) -> None:
         """Remove an upload and its parts; one that is gone already is no error."""

@@ -88,7 +88,7 @@ class RegistryContents(RegistryTree):
             else:
                 await upload.commit()
         except BaseException:
-            await upload.abort()
+            await upload.give_up()
             raise
 
     def _file_key(self, path: str) -> str:

@@ -7,7 +7,7 @@ are methods of the one object; where they name the same thing twice, one calls t
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -200,19 +200,21 @@ class StorageDriver:
         """
         self._check_offset(path, offset)
         count = 0
-        with self._errors(path):
-            upload = self._run(self.fs.open_at, self._check(path), offset)
-            try:
-                while (gap := offset - upload.size) > 0:
-                    self._run(upload.write, _ZEROS[:gap])
-                while data := reader.read(_BLOCK):
-                    count += len(data)
-                    self._run(upload.write, data)
-                self._run(upload.commit)
-            except BaseException as exc:
-                self._run(upload.abort)
-                exc.bytes_read = count  # type: ignore[attr-defined]
-                raise
+        upload = None
+        try:
+            with self._errors(path):
+                upload = self._run(self.fs.open_at, path, offset)
+            while (gap := offset - upload.size) > 0:
+                self._run(upload.write, _ZEROS[:gap])
+            while data := reader.read(_BLOCK):
+                count += len(data)
+                self._run(upload.write, data)
+            self._run(upload.commit)
+        except BaseException as exc:
+            if upload is not None:
+                self._run(upload.give_up)
+            exc.bytes_read = count  # type: ignore[attr-defined]
+            raise
         return count
 
     # -- what is there --------------------------------------------------------------------------------
@@ -236,9 +238,12 @@ class StorageDriver:
         PathNotFoundError
             Nothing lies under `path`; "/" may be empty.
         """
+        return list(dict.fromkeys(info["name"] for info in self._children(self._check(path, root=True))))
+
+    def _children(self, path: str) -> Iterable[dict[str, Any]]:
         with self._errors(path):
-            found = self._run(self.fs.children, self._check(path, root=True))
-        return list(dict.fromkeys(info["name"] for info in found))
+            found: Iterable[dict[str, Any]] = self._run(self.fs.children, path)
+            return found
 
     def walk(self, path: str, fn: Callable[[FileInfo], object], start_after: str | None = None) -> None:
         """Call a function for everything under a directory, parents before children, in order of names.
@@ -259,11 +264,11 @@ class StorageDriver:
         """
         after = self._check(start_after).split("/") if start_after else []
         with suppress(StopWalk):
-            self._walk(self._check(path, root=True), fn, tuple(after))
+            self._walk(self._children(self._check(path, root=True)), fn, tuple(after))
 
-    def _walk(self, path: str, fn: Callable[[FileInfo], object], after: tuple[str, ...]) -> None:
-        with self._errors(path):
-            found = self._run(self.fs.children, path)
+    def _walk(
+        self, found: Iterable[dict[str, Any]], fn: Callable[[FileInfo], object], after: tuple[str, ...]
+    ) -> None:
         # By components, so that what lies under "a" comes before "a-b", whatever order the service has.
         for entry in sorted(found, key=lambda entry: str(entry["name"]).split("/")):
             parts, info = tuple(entry["name"].split("/")), _file_info(entry)
@@ -276,7 +281,11 @@ class StorageDriver:
             except SkipDir:
                 continue
             if info.is_dir:
-                self._walk(info.path, fn, after)
+                try:
+                    children = self._children(info.path)
+                except PathNotFoundError:
+                    continue  # it vanished since it was listed; Go's drivers go on as well
+                self._walk(children, fn, after)
 
     # -- changes --------------------------------------------------------------------------------------
 

@@ -191,14 +191,20 @@ class RegistryFile(AbstractBufferedFile):
         try:
             sync(self.fs.loop, step)
         except BaseException:
-            self.discard()
+            self._drop()
             raise
+
+    def _drop(self) -> None:
+        """Discard because of a failure, which must not be hidden by another one here."""
+        if self._upload is not None and not self._dropped:
+            self._dropped = True
+            sync(self.fs.loop, self._upload.give_up)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self.discard()
+            self._drop()
         self.close()
 
     def forget(self) -> None:

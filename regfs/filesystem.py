@@ -163,7 +163,7 @@ class RegistryFileSystem(RegistryContents):
         try:
             await upload.copy(info, 0, size)
         except BaseException:
-            await upload.abort()
+            await upload.give_up()
             raise
         return upload
 

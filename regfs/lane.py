@@ -197,9 +197,10 @@ class CanonicalLane:
             except Exception as exc:  # noqa: BLE001 - retry() raises it again unless it is transient
                 return await retry(paced, exc, self.parameters.max_retries)
         except Exception as exc:
-            if not of_service(exc):
+            failure = self.failed(key, exc) if of_service(exc) else exc
+            if failure is exc:
                 raise
-            raise self.failed(key, exc) from exc
+            raise failure from exc
         finally:
             logger.debug("%s %s: %.1f ms", what, key, 1000 * (time.monotonic() - started))
 

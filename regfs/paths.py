@@ -136,7 +136,9 @@ class KeySpace:
     def addressable(self, key: str) -> bool:
         """Tell whether :meth:`key` would give this very key back: foreign programs store others, too."""
         rest = key[len(self.base) :]
-        return not (rest.endswith(("/", RECORD_SUFFIX)) or _DOTS.search(rest) or _CONTROL.search(rest))
+        return bool(rest) and not (
+            rest.endswith(("/", RECORD_SUFFIX)) or _DOTS.search(rest) or _CONTROL.search(rest)
+        )
 
     def url(self, path: str) -> str:
         """Give the full URL of a driver path."""

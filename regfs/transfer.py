@@ -70,7 +70,7 @@ async def copy_object(client: S3Client, source: ObjectInfo, key: str) -> None:
         parts = await gather(calls, p.multipart_copy_max_concurrency)
         await client.complete_upload(key, upload, parts)
     except BaseException:
-        await client.abort_upload(key, upload)
+        await client.give_up(key, upload)
         raise
 
 

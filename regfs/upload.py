@@ -262,7 +262,12 @@ class Upload:
         """
         self._collect()
         if not self._id:
-            await self._client.put(self._key, self._take(), exclusive=self._exclusive)
+            body = self._take()
+            try:
+                await self._client.put(self._key, body, exclusive=self._exclusive)
+            except BaseException:
+                self._buffer, self._filled = body, len(body)  # it may be tried again
+                raise
             return
         await self.finish()
         parts = [self._parts[number] for number in sorted(self._parts)]
@@ -272,6 +277,13 @@ class Upload:
             return
         await self._client.complete_upload(self._key, self._id, parts, exclusive=self._exclusive)
         self._id = ""
+
+    async def give_up(self) -> None:
+        """Abort after a failure, which must not be hidden by another one here."""
+        upload, self._id = self._id, ""
+        await self.abort()
+        if upload:
+            await self._client.give_up(self._key, upload)
 
     async def abort(self) -> None:
         """Remove what is in S3 and forget the rest. No part may land after the abort, so they end first."""

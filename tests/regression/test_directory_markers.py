@@ -11,9 +11,6 @@ from regfs import FileInfo, PathNotFoundError, RegistryFileSystem, StopWalk, Sto
 if TYPE_CHECKING:
     from servers import Place
 
-ROOT_MARKER = "the marker of the root directory is listed as '/', and walked into"
-LEADING_SLASH = "a key with a slash too many below the root directory is listed as '/', and walked for ever"
-
 
 @pytest.fixture
 def driver(options: dict[str, Any]) -> StorageDriver:
@@ -75,7 +72,6 @@ def test_a_file_beside_a_marker_of_its_name(driver: StorageDriver, raw: Place) -
     assert walked(driver) == [("/a", False), ("/a", True), ("/a/b", False)]
 
 
-@pytest.mark.xfail(reason=ROOT_MARKER)
 def test_the_marker_of_the_root_directory(driver: StorageDriver, raw: Place) -> None:
     raw.put("")
     raw.put("a/b")
@@ -84,7 +80,6 @@ def test_the_marker_of_the_root_directory(driver: StorageDriver, raw: Place) -> 
 
 
 @pytest.mark.parametrize("server", ["moto"], indirect=True)  # SeaweedFS drops the slash
-@pytest.mark.xfail(reason=LEADING_SLASH)
 def test_a_key_with_a_slash_too_many(driver: StorageDriver, raw: Place) -> None:
     raw.put("/x")
     raw.put("a//b")

@@ -47,7 +47,6 @@ def test_a_part_copy_that_fails(
     assert raw.get("to") == b"old"
 
 
-@pytest.mark.xfail(reason="a failing abort hides the failure that led to it")
 @pytest.mark.parametrize("method", ["move", "put_content"])
 def test_the_first_failure_is_what_is_told(
     driver: StorageDriver, proxy: CountingProxy, raw: Place, method: str

@@ -100,13 +100,13 @@ _BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
     "RequestTimeTooSkewed": (PermissionError, errno.EACCES, "this machine's clock is wrong; set it"),
     "PreconditionFailed": (FileChangedError, errno.ESTALE, "the file was replaced meanwhile; open it again"),
     "KeyTooLongError": (OSError, errno.ENAMETOOLONG, "the key is longer than 1024 bytes"),
-    "SlowDown": (OSError, errno.EAGAIN, "the service asks for fewer requests; lower maxrequestspersecond"),
+    "SlowDown": (OSError, errno.EBUSY, "the service asks for fewer requests; lower maxrequestspersecond"),
     "401": (PermissionError, errno.EACCES, _ACCESS),
     "403": (PermissionError, errno.EACCES, _ACCESS),
     "404": (FileNotFoundError, errno.ENOENT, "No such file or directory"),
     "412": (FileChangedError, errno.ESTALE, "the file was replaced meanwhile; open it again"),
-    "429": (OSError, errno.EAGAIN, "the service asks for fewer requests; lower maxrequestspersecond"),
-    "503": (OSError, errno.EAGAIN, "the service is not available; try again later"),
+    "429": (OSError, errno.EBUSY, "the service asks for fewer requests; lower maxrequestspersecond"),
+    "503": (OSError, errno.EBUSY, "the service is not available; try again later"),
 }
 
 
@@ -152,6 +152,7 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
     if isinstance(error, OSError) and error.filename is not None:
         return error
 
+    from aiohttp import ClientError
     from botocore import exceptions as boto
 
     at = f" at {endpoint}" if endpoint else ""
@@ -174,6 +175,6 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         return ConnectionError(errno.ECONNREFUSED, text, filename)
     if isinstance(error, (boto.ReadTimeoutError, TimeoutError)):
         return TimeoutError(errno.ETIMEDOUT, f"the service{at} did not answer in time", filename)
-    if isinstance(error, (boto.HTTPClientError, ConnectionError)):
+    if isinstance(error, (boto.HTTPClientError, ClientError, ConnectionError)):
         return ConnectionError(errno.ECONNRESET, f"the connection to the service{at} broke", filename)
     return OSError(errno.EIO, f"{type(error).__name__} from the service{at}", filename)

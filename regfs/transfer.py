@@ -27,15 +27,22 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]], limit: int | None 
 
     Raises
     ------
-    BaseException
-        The first failure, after the calls under way were cancelled and have ended.
+    Exception
+        The first failure, after the calls under way have ended: cancelling a request does not stop the
+        service from carrying it out, and what is done next may rely on its being over.
     """
     results: dict[int, T] = {}
     queue = iter(enumerate(calls))
+    failures: list[Exception] = []
 
     async def worker() -> None:
         for index, call in queue:
-            results[index] = await call()
+            try:
+                results[index] = await call()
+            except Exception as exc:  # noqa: BLE001 - raised below, once the others have ended
+                failures.append(exc)
+            if failures:
+                return
 
     count = min(limit if limit and limit > 0 else AT_ONCE, len(calls))
     workers = [asyncio.create_task(worker()) for _ in range(count)]
@@ -44,7 +51,8 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]], limit: int | None 
     finally:
         for task in workers:
             task.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+    if failures:
+        raise failures[0]
     return [results[index] for index in range(len(calls))]
 
 

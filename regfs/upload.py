@@ -287,10 +287,11 @@ class Upload:
 
     async def abort(self) -> None:
         """Remove what is in S3 and forget the rest. No part may land after the abort, so they end first."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
+        if self._tasks:  # not cancelled: that would not stop the service from storing them
             await asyncio.wait(self._tasks)
+            for task in self._tasks:
+                if not task.cancelled():
+                    task.exception()  # asked for, or it would be a warning
         self._tasks.clear()
         self._take()
         upload, self._id = self._id, ""

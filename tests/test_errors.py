@@ -116,15 +116,14 @@ class TestTranslate:
             ("RequestTimeTooSkewed", 403, PermissionError, errno.EACCES, "clock"),
             ("PreconditionFailed", 412, FileChangedError, errno.ESTALE, "replaced"),
             ("KeyTooLongError", 400, OSError, errno.ENAMETOOLONG, "1024"),
-            ("SlowDown", 503, BlockingIOError, errno.EAGAIN, "maxrequestspersecond"),
-            # (Python itself makes an OSError with EAGAIN a BlockingIOError.)
+            ("SlowDown", 503, OSError, errno.EBUSY, "maxrequestspersecond"),
             # A HEAD's answer has no body: botocore gives the status as the code.
             ("401", 401, PermissionError, errno.EACCES, "denied"),
             ("403", 403, PermissionError, errno.EACCES, "denied"),
             ("404", 404, FileNotFoundError, errno.ENOENT, "No such file"),
             ("412", 412, FileChangedError, errno.ESTALE, "replaced"),
-            ("429", 429, BlockingIOError, errno.EAGAIN, "maxrequestspersecond"),
-            ("503", 503, BlockingIOError, errno.EAGAIN, "not available"),
+            ("429", 429, OSError, errno.EBUSY, "maxrequestspersecond"),
+            ("503", 503, OSError, errno.EBUSY, "not available"),
             # A code that nobody knows: the status decides.
             ("Strange", 403, PermissionError, errno.EACCES, "denied"),
             ("", 404, FileNotFoundError, errno.ENOENT, "No such file"),

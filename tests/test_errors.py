@@ -195,7 +195,7 @@ class TestTranslate:
             (boto.HTTPClientError(error=ValueError()), ConnectionError, errno.ECONNRESET, "broke"),
             (ConnectionResetError(), ConnectionError, errno.ECONNRESET, "broke"),
             (boto.BotoCoreError(), OSError, errno.EIO, "BotoCoreError"),
-            (aiohttp.ClientPayloadError(), OSError, errno.EIO, "ClientPayloadError"),
+            (aiohttp.ClientPayloadError(), ConnectionError, errno.ECONNRESET, "broke"),
         ],
     )
     def test_failures_without_an_answer(

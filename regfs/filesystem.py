@@ -32,6 +32,8 @@ class RegistryFileSystem(RegistryContents):
     config : str or path-like, optional
         A registry's ``config.yml``, whose ``storage.s3`` section gives the options, with the registry's own
         ``REGISTRY_STORAGE_S3_*`` overrides; options given beside it win.
+    anon : bool
+        Send unsigned requests, to a public bucket; without effect beside ``accesskey``.
     asynchronous : bool
         Whether the instance is used from coroutines of the caller's own event loop.
     loop : asyncio.AbstractEventLoop, optional

@@ -47,6 +47,8 @@ class CanonicalLane:
         The registry's parameters.
     space : KeySpace
         Names keys in errors.
+    anonymous : bool
+        Whether requests are sent unsigned.
     asynchronous : bool
         Whether the caller's own event loop is used; then the caller closes what it opened.
     loop : asyncio.AbstractEventLoop, optional
@@ -58,11 +60,13 @@ class CanonicalLane:
         parameters: DriverParameters,
         space: KeySpace,
         *,
+        anonymous: bool = False,
         asynchronous: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.parameters = parameters
         self.space = space
+        self._anonymous = anonymous
         self._asynchronous = asynchronous
         self._loop = loop
         # A session belongs to the loop it was opened on; so a new loop (asyncio.run twice, a forked child)
@@ -123,6 +127,7 @@ class CanonicalLane:
         session.register_component("data_loader", _loader())
         return S3FileSystem(
             session=session,
+            anon=self._anonymous,
             key=p.access_key or None,
             secret=p.secret_key or None,
             token=p.session_token or None,

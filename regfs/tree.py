@@ -61,6 +61,7 @@ class RegistryTree(AsyncFileSystem):
         self,
         *,
         config: str | os.PathLike[str] | None = None,
+        anon: bool = False,
         asynchronous: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
         batch_size: int | None = None,
@@ -75,6 +76,9 @@ class RegistryTree(AsyncFileSystem):
             asynchronous=asynchronous, loop=loop, batch_size=batch_size, use_listings_cache=False
         )
         self.space = KeySpace(self.parameters.bucket, self.parameters.root_directory)
+        # pandas repeats with anon=True what failed for lack of permission; keys that were given stay in
+        # force, so that the second failure tells what the first did.
+        self._anonymous = anon and not self.parameters.access_key
         self.client = self._new_client()
         self._spawned: set[asyncio.Task[Any]] = set()
         # The class' own method cannot know the bucket; this one refuses another bucket's URL.
@@ -131,7 +135,13 @@ class RegistryTree(AsyncFileSystem):
         return self._loop
 
     def _new_client(self) -> S3Client:
-        lane = CanonicalLane(self.parameters, self.space, asynchronous=self.asynchronous, loop=self._loop)
+        lane = CanonicalLane(
+            self.parameters,
+            self.space,
+            anonymous=self._anonymous,
+            asynchronous=self.asynchronous,
+            loop=self._loop,
+        )
         return S3Client(lane)
 
     async def set_session(self) -> Any:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import fsspec
+import pandas as pd
 import pytest
 from fsspec.callbacks import Callback
 
@@ -712,3 +713,29 @@ class TestChecksums:
         fs = RegistryFileSystem(**proxied_options, checksum_algorithm="SHA256", checksum_disabled=True)
         fs.pipe_file("/small", b"1")
         assert not any(h.startswith("x-amz-checksum") for r in proxy.requests for h in r.headers)
+
+
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+class TestPandas:
+    """What pandas does with a refusal: it asks again without signature."""
+
+    def test_a_wrong_secret_is_told(self, options: dict[str, Any], raw: Place) -> None:
+        raw.put("x.csv", b"a\n1\n")
+        with pytest.raises(PermissionError, match="secretkey"):
+            pd.read_csv("regfs:///x.csv", storage_options={**options, "secretkey": "wrong"})
+
+    def test_no_credentials_are_told(self, options: dict[str, Any], raw: Place) -> None:
+        raw.put("x.csv", b"a\n1\n")
+        bare = {k: v for k, v in options.items() if k not in ("accesskey", "secretkey")}
+        with pytest.raises(PermissionError, match="access denied"):
+            pd.read_csv("regfs:///x.csv", storage_options=bare)
+        with pytest.raises(PermissionError, match="no credentials"):
+            RegistryFileSystem(**bare).cat_file("/x.csv")
+
+    def test_round_trips(self, options: dict[str, Any]) -> None:
+        frame = pd.DataFrame({"a": range(10), "part": [1, 2] * 5})
+        frame.to_csv("regfs:///x.csv.gz", storage_options=options, index=False)
+        assert pd.read_csv("regfs:///x.csv.gz", storage_options=options).equals(frame)
+        frame.to_parquet("regfs:///set", storage_options=options, partition_cols=["part"])
+        read = pd.read_parquet("regfs:///set", storage_options=options)
+        assert sorted(read["a"]) == list(range(10))

@@ -222,7 +222,7 @@ class RegistryContents(RegistryTree):
                         raise  # what a pattern matched a moment ago may be gone, what was named must be there
             return
         paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
-        infos = await gather([lambda p=p: self._info(p) for p in paths], self.batch_size)  # type: ignore[misc]
+        infos = await gather([lambda p=p: self._info(p) for p in paths], self.batch_size)  # type: ignore[misc]  # a lambda's default has no type
         files = [info["name"] for info in infos if info["type"] == "file"]
         if not recursive and len(files) < len(infos):
             folder = next(info["name"] for info in infos if info["type"] != "file")

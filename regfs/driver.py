@@ -228,7 +228,7 @@ class StorageDriver:
             Neither is there. "/" always is.
         """
         with self._errors(path):
-            return _file_info(self._run(self.fs._info, self._check(path, root=True)))  # noqa: SLF001
+            return _file_info(self._run(self.fs._info, self._check(path, root=True)))  # noqa: SLF001 - as above
 
     def list(self, path: str) -> list[str]:
         """List the driver paths directly under a directory, sorted; one LIST for each 1,000.
@@ -299,7 +299,7 @@ class StorageDriver:
         """
         self._check(dest)
         with self._errors(source):
-            self._run(self.fs._mv_file, self._check(source), dest)  # noqa: SLF001
+            self._run(self.fs._mv_file, self._check(source), dest)  # noqa: SLF001 - as above
 
     def delete(self, path: str) -> None:
         """Delete a file and everything under it as a directory.

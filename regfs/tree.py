@@ -82,7 +82,7 @@ class RegistryTree(AsyncFileSystem):
         self.client = self._new_client()
         self._spawned: set[asyncio.Task[Any]] = set()
         # The class' own method cannot know the bucket; this one refuses another bucket's URL.
-        self._strip_protocol = self._strip_own  # type: ignore[method-assign]
+        self._strip_protocol = self._strip_own  # type: ignore[method-assign]  # on purpose
 
     # -- paths ----------------------------------------------------------------------------------------
 

@@ -198,19 +198,21 @@ class Upload:
     async def send(self) -> None:
         """Put the current part on its way, full or not, as soon as there is room for it."""
         self._collect()
-        body, kept = self._take(), self._kept
-        self._kept = None
-        if kept is not None and kept.size == len(body):
-            self._parts[kept.number] = kept
-            self._number += 1
-            return
         if self._number > MAX_PARTS:
             text = f"the object exceeds what S3 stores in {MAX_PARTS} parts"
             raise OSError(errno.EFBIG, text, self._client.space.url(self._client.space.path(self._key)))
-        await self.begin()
-        number = self._number
-        await self._launch(self._client.upload_part(self._key, self._id, number, body))
-        self._number += 1
+        try:
+            await self.begin()
+            body, kept = self._take(), self._kept
+            self._kept = None
+            if kept is not None and kept.size == len(body):
+                self._parts[kept.number] = kept
+            else:
+                await self._launch(self._client.upload_part(self._key, self._id, self._number, body))
+            self._number += 1
+        except BaseException as exc:
+            self._failure = self._failure or exc  # these bytes are missing, see _collect
+            raise
 
     async def copy(self, source: ObjectInfo, start: int, stop: int) -> None:
         """Append the bytes from `start` up to `stop` of an object, on the server as far as parts allow."""

@@ -791,6 +791,20 @@ class TestWriter:
             writer.commit()
         assert raw.keys() == [] or raw.get("file") == b"content"
 
+    def test_nothing_is_published_where_the_upload_could_not_begin(
+        self, counted: StorageDriver, proxy: CountingProxy, raw: Place
+    ) -> None:
+        raw.put("file", b"old")
+        writer = counted.writer("/file")
+        proxy.fault = lambda request: DENIED if request.method == "POST" else None
+        with pytest.raises(PermissionError):
+            writer.write(content_of(2 * CHUNK))
+        proxy.fault = None
+        with pytest.raises(PermissionError):
+            writer.commit()
+        assert raw.get("file") == b"old"
+        assert raw.uploads() == []
+
     def test_nothing_is_published_without_a_part_that_failed(
         self, counted: StorageDriver, proxy: CountingProxy, raw: Place
     ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from regfs._version import __version__
 
 if TYPE_CHECKING:
-    from regfs.driver import FileInfo, SkipDir, StopWalk, StorageDriver, create
+    from regfs.driver import FileInfo, StorageDriver, create
     from regfs.errors import (
         BucketNotFoundError,
         DriverError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from regfs.filesystem import RegistryFileSystem
     from regfs.parameters import DriverParameters, ParameterError
     from regfs.pending import PendingUpload
+    from regfs.walk import SkipDir, StopWalk
     from regfs.writer import FileWriter
 
 __all__ = [
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "driver": ("FileInfo", "SkipDir", "StopWalk", "StorageDriver", "create"),
+    "driver": ("FileInfo", "StorageDriver", "create"),
     "errors": (
         "BucketNotFoundError",
         "DriverError",
@@ -64,6 +65,7 @@ _HOMES = {
     "filesystem": ("RegistryFileSystem",),
     "parameters": ("DriverParameters", "ParameterError"),
     "pending": ("PendingUpload",),
+    "walk": ("SkipDir", "StopWalk"),
     "writer": ("FileWriter",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -7,7 +7,7 @@ are methods of the one object; where they name the same thing twice, one calls t
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -25,18 +25,11 @@ from regfs.errors import (
 from regfs.filesystem import DEFAULT_EXPIRY, RegistryFileSystem
 from regfs.paths import check_driver_path
 from regfs.reader import BodyReader
+from regfs.walk import StopWalk, Walk
 from regfs.writer import FileWriter
 
 _BLOCK = 2**20
 _ZEROS = memoryview(bytes(_BLOCK))
-
-
-class SkipDir(Exception):  # noqa: N818 - the registry's name (Go: ErrSkipDir)
-    """Raised by the function given to :meth:`StorageDriver.walk`: do not descend into this directory."""
-
-
-class StopWalk(Exception):  # noqa: N818 - the registry's word (Go: ErrFilledBuffer)
-    """Raised by the function given to :meth:`StorageDriver.walk`: enough, end quietly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,54 +231,51 @@ class StorageDriver:
         PathNotFoundError
             Nothing lies under `path`; "/" may be empty.
         """
-        return list(dict.fromkeys(info["name"] for info in self._children(self._check(path, root=True))))
-
-    def _children(self, path: str) -> Iterable[dict[str, Any]]:
+        path = self._check(path, root=True)
         with self._errors(path):
-            found: Iterable[dict[str, Any]] = self._run(self.fs.children, path)
-            return found
+            return list(dict.fromkeys(info["name"] for info in self._run(self.fs.children, path)))
 
     def walk(self, path: str, fn: Callable[[FileInfo], object], start_after: str | None = None) -> None:
         """Call a function for everything under a directory, parents before children, in order of names.
+
+        One LIST for each 1,000 keys, and about as many again where directories hold more; once the function
+        has skipped a directory, one for each directory that it does not skip.
 
         Parameters
         ----------
         path : str
             The directory.
         fn : callable
-            ``fn(FileInfo)``; it may raise :class:`SkipDir` or :class:`StopWalk`.
+            ``fn(FileInfo)``, called in this thread; it may raise :class:`~regfs.SkipDir` or
+            :class:`~regfs.StopWalk`.
         start_after : str, optional
-            Begin behind this path, as if everything up to it had been seen.
+            Begin behind this path, be it there or not, as if everything up to it had been seen.
 
         Raises
         ------
         PathNotFoundError
             Nothing lies under `path`.
-        """
-        after = self._check(start_after).split("/") if start_after else []
-        with suppress(StopWalk):
-            self._walk(self._children(self._check(path, root=True)), fn, tuple(after))
 
-    def _walk(
-        self, found: Iterable[dict[str, Any]], fn: Callable[[FileInfo], object], after: tuple[str, ...]
-    ) -> None:
-        # By components, so that what lies under "a" comes before "a-b", whatever order the service has.
-        for entry in sorted(found, key=lambda entry: str(entry["name"]).split("/")):
-            parts, info = tuple(entry["name"].split("/")), _file_info(entry)
-            leads_to_start = info.is_dir and after[: len(parts)] == parts
-            if parts <= after and not leads_to_start:
-                continue
-            try:
-                if parts > after:
-                    fn(info)
-            except SkipDir:
-                continue
-            if info.is_dir:
-                try:
-                    children = self._children(info.path)
-                except PathNotFoundError:
-                    continue  # it vanished since it was listed; Go's drivers go on as well
-                self._walk(children, fn, after)
+        Notes
+        -----
+        With the parameter ``parallelwalk`` and without `start_after`, several directories are listed at once
+        and siblings come in no order; parents still come before what lies in them. What is deleted during
+        a walk may still be shown.
+        """
+        path = self._check(path, root=True)
+
+        def run(function: Callable[..., Any], *args: Any) -> Any:
+            with self._errors(path):  # around the requests alone: what `fn` raises is its own
+                return self._run(function, *args)
+
+        walk = Walk(self.fs, lambda info: fn(_file_info(info)), run)
+        with suppress(StopWalk):
+            if start_after:
+                walk.run_after(path, self._check(start_after))
+            elif self.fs.parameters.parallel_walk:
+                walk.run_parallel(path)
+            else:
+                walk.run(path)
 
     # -- changes --------------------------------------------------------------------------------------
 

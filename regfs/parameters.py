@@ -203,7 +203,11 @@ class DriverParameters:
         "Client-side limit, retries included; 0 is none.",
     )
     parallel_walk: bool = _row(
-        "parallelwalk", values.boolean, False, "GitLab", "Walk directories in parallel."
+        "parallelwalk",
+        values.boolean,
+        False,
+        "GitLab",
+        "Let `walk` list several directories at once; siblings then come in no order.",
     )
     checksum_algorithm: str = _row(
         "checksum_algorithm",

@@ -29,6 +29,11 @@ Info = dict[str, Any]
 _FSSPEC_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"}
 
 
+def by_name(info: Info) -> tuple[str, bool]:
+    """Sort key of a directory's entries: by name, the file before the directory that is called the same."""
+    return info["name"], info["type"] == "directory"
+
+
 class _UrlBucket(str):
     """A bucket named in a URL. fsspec compares it with the storage option of the same name."""
 
@@ -270,10 +275,11 @@ class RegistryTree(AsyncFileSystem):
 
     # -- directories ----------------------------------------------------------------------------------
 
-    async def children(self, path: str, prefix: str = "") -> list[Info]:
-        """List what lies directly in a directory, sorted by name.
+    async def children(self, path: str, prefix: str = "", start_after: str = "") -> list[Info]:
+        """List what lies directly in a directory, sorted by name; all of it or what begins with `prefix`.
 
-        One LIST for each 1,000 entries. A file and a directory of one name are two entries.
+        One LIST for each 1,000 entries. A file and a directory of one name are two entries. Of what comes
+        before or is `start_after`, a name, the service may leave out all it likes.
 
         Raises
         ------
@@ -283,7 +289,8 @@ class RegistryTree(AsyncFileSystem):
         base = self.space.prefix(path)
         entries: list[Info] = []
         found = path == "/" or bool(prefix)
-        async for page in self.client.pages(base + prefix, delimiter="/"):
+        start = start_after and base + start_after
+        async for page in self.client.pages(base + prefix, delimiter="/", start_after=start):
             found = found or bool(page.objects or page.prefixes)
             # What no path leads to is left out, the marker of the directory itself among it.
             entries += [self.describe(item) for item in page.objects if self.space.addressable(item.key)]
@@ -291,7 +298,7 @@ class RegistryTree(AsyncFileSystem):
             entries += [self._directory(self.space.path(key)) for key in keys if self.space.addressable(key)]
         if not found:
             raise self._not_found(path)
-        return sorted(entries, key=lambda info: (info["name"], info["type"] == "directory"))
+        return sorted(entries, key=by_name)
 
     async def _ls(self, path: str, detail: bool = True, prefix: str = "", **kwargs: Any) -> list[Any]:
         path = self._strip_own(path)

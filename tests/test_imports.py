@@ -48,6 +48,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "image": {"layout"},
     "local": {"_supervisor"},
     "demo": {"driver", "image", "layout", "local"},
+    "testing.base": {""},
+    "testing.content": {"", "testing.base"},
+    "testing.streams": {"", "testing.base"},
+    "testing.tree": {"", "testing.base"},
+    "testing.machine": {"", "testing.base"},
+    "testing": {"testing.base", "testing.content", "testing.machine", "testing.streams", "testing.tree"},
 }
 
 # Who may import the packages that are large or tell how requests travel; everyone else goes through them.
@@ -59,7 +65,9 @@ MAY_IMPORT_OF_OTHERS: dict[str, set[str]] = {
     "boto3": set(),
     "botocore": {"client", "errors", "lane", "local", "regions", "retry"},
     "dask": set(),
+    "hypothesis": {"testing", "testing.machine"},
     "pandas": {"demo"},
+    "pytest": {"testing", *(f"testing.{name}" for name in ("base", "content", "machine", "streams", "tree"))},
     "rich": {"demo"},
     "s3fs": {"lane"},
     "tenacity": {"retry"},
@@ -94,7 +102,9 @@ def imports_of(path: Path) -> set[str]:
 
 
 MODULES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__"): imports_of(path)
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    .removesuffix("__init__")
+    .rstrip("."): imports_of(path)
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 

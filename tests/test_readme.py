@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from memory import MemoryDriver
 
 import regfs
 from regfs.parameters import parameter_table
@@ -34,7 +35,7 @@ def test_the_code_runs(server: Server, options: dict[str, Any]) -> None:
     printed = ast.literal_eval(first.removeprefix("options = "))
     assert list(printed) == list(server.storage_options("registry"))
     # The README's code with the options of this test's place in the bucket.
-    names: dict[str, Any] = {"options": options}
+    names: dict[str, Any] = {"options": options, "MyDriver": MemoryDriver}
     for code in others:
         ours = code.replace("regfs://registry", f"regfs://{options['bucket']}")
         # Lines are counted as in the README, so that a failure tells where.
@@ -52,6 +53,7 @@ def test_every_module_is_described() -> None:
     rows = re.findall(r"^\| (`.*?) \|", section("Architecture"), re.MULTILINE)
     described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     modules = {path.stem for path in (ROOT / "regfs").glob("*.py")} - {"__init__", "_version"}
+    modules |= {path.parent.name for path in (ROOT / "regfs").glob("*/__init__.py")}
     assert described == modules
 
 

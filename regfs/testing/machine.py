@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import unittest
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -36,10 +36,13 @@ class DriverMachine(RuleBasedStateMachine):
         Bytes of the larger contents; set it beyond what the driver sends in one request.
     ghosts : bool
         Whether the service goes on listing directories for a while after their last file is gone.
+    overlaps : bool
+        Whether a file may have the name of a directory. S3 says yes; not every service does.
     """
 
     large: int = 6 * MIB
     ghosts: bool = False
+    overlaps: bool = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,19 +74,35 @@ class DriverMachine(RuleBasedStateMachine):
         """Give content of one of the sizes."""
         return content_of(self.large if size == LARGE else size, seed)
 
+    @staticmethod
+    def above(paths: Iterable[str]) -> set[str]:
+        """Give the directories that paths imply; "" is the root directory."""
+        split = (path.split("/") for path in paths)
+        return {"/".join(parts[:depth]) for parts in split for depth in range(len(parts))}
+
     @property
     def directories(self) -> set[str]:
-        """What the files' names imply; "" is the root directory."""
-        return {
-            "/".join(parts[:depth])
-            for parts in (path.split("/") for path in self.files)
-            for depth in range(len(parts))
-        }
+        """The directories that there must be."""
+        return self.above(self.files)
+
+    @property
+    def optional(self) -> set[str]:
+        """The directories that there may be: what a driver keeps of an unfinished upload may lie there."""
+        return self.above([*self.writers, *self.kept]) - self.directories - {""}
 
     def is_free(self, path: str) -> bool:
         """Tell whether no writer and no upload is at a path or under it."""
         busy = [*self.writers, *self.kept]
         return not any(other == path or other.startswith(path + "/") for other in busy)
+
+    def takes(self, path: str) -> bool:
+        """Tell whether a file may be made at a path."""
+        if self.overlaps:
+            return True
+        files = {*self.files, *self.writers, *self.kept}
+        return path not in self.gone and not any(
+            other.startswith(path + "/") or path.startswith(other + "/") for other in files
+        )
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -107,7 +126,7 @@ class DriverMachine(RuleBasedStateMachine):
             assert (info.path, info.size, info.is_dir) == (self.path(path), len(self.files[path]), False)
         elif path in self.directories:
             assert self.driver.stat(self.path(path)) == FileInfo(self.path(path), 0, None, True)
-        else:
+        elif path not in self.optional:
             with pytest.raises(PathNotFoundError):
                 self.driver.stat(self.path(path))
 
@@ -123,37 +142,41 @@ class DriverMachine(RuleBasedStateMachine):
             assert not expected
             return
         assert len(found) == len(set(found))
-        surplus = set(found) - {self.path(other) for other in expected}
+        surplus = set(found) - {self.path(other) for other in (*expected, *self.optional)}
         if self.ghosts:
             surplus -= {self.path(other) for other in self.gone}
         assert not surplus
         assert {self.path(other) for other in expected} <= set(found)
-        assert expected or self.ghosts, "an empty list of what is not there"
+        assert expected or self.ghosts or path in self.optional, "an empty list of what is not there"
 
     @precondition(lambda self: self.files)
     @rule()
     def walk(self) -> None:
         """Walk everything: each path once, parents first."""
-        seen: list[str] = []
-        self.driver.walk(self.root, lambda info: seen.append(info.path))
-        both = [*self.files, *(path for path in self.directories if path)]
-        assert sorted(seen) == sorted(self.path(path) for path in both)
-        for index, path in enumerate(seen):
-            assert path.rpartition("/")[0] in (self.root, *seen[:index])
+        seen: list[FileInfo] = []
+        self.driver.walk(self.root, seen.append)
+        found = [(info.path, info.is_dir) for info in seen]
+        assert len(found) == len(set(found))
+        files = {(self.path(path), False) for path in self.files}
+        directories = {(self.path(path), True) for path in self.directories if path}
+        optional = {(self.path(path), True) for path in self.optional}
+        assert set(found) - optional == files | directories
+        for index, (path, _) in enumerate(found):
+            assert (path.rpartition("/")[0], True) in ((self.root, True), *found[:index])
 
     # -- changing -------------------------------------------------------------------------------------
 
     @rule(path=PATHS, size=SIZES, seed=SEEDS)
     def put(self, path: str, size: int, seed: int) -> None:
         """Put a whole file."""
-        if self.is_free(path):
+        if self.is_free(path) and self.takes(path):
             self.driver.put_content(self.path(path), self.content(size, seed))
             self.files[path] = self.content(size, seed)
 
     @rule(path=PATHS, offset=st.sampled_from([0, 1, 70, 71, 5000]), size=SIZES, seed=SEEDS)
     def write_stream(self, path: str, offset: int, size: int, seed: int) -> None:
         """Write at an offset."""
-        if self.is_free(path):
+        if self.is_free(path) and self.takes(path):
             content = self.content(size, seed)
             assert self.driver.write_stream(self.path(path), offset, io.BytesIO(content)) == len(content)
             self.files[path] = self.files.get(path, b"")[:offset].ljust(offset, b"\0") + content
@@ -161,7 +184,7 @@ class DriverMachine(RuleBasedStateMachine):
     @rule(source=PATHS, dest=PATHS)
     def move(self, source: str, dest: str) -> None:
         """Move a file."""
-        if source == dest or not (self.is_free(source) and self.is_free(dest)):
+        if source == dest or not (self.is_free(source) and self.is_free(dest) and self.takes(dest)):
             return
         if source in self.files:
             self.driver.move(self.path(source), self.path(dest))
@@ -191,7 +214,7 @@ class DriverMachine(RuleBasedStateMachine):
     @rule(path=PATHS)
     def begin(self, path: str) -> None:
         """Open a writer that begins anew."""
-        if path not in self.writers:
+        if path not in self.writers and self.takes(path):
             self.kept.pop(path, None)
             writer = self.driver.writer(self.path(path))
             assert writer.size == 0
@@ -200,7 +223,7 @@ class DriverMachine(RuleBasedStateMachine):
     @rule(path=PATHS)
     def go_on(self, path: str) -> None:
         """Open a writer that continues an upload or a file."""
-        if path in self.writers:
+        if path in self.writers or not self.takes(path):
             return
         if path not in self.kept and path not in self.files:
             with pytest.raises(PathNotFoundError):
@@ -235,6 +258,7 @@ class DriverMachine(RuleBasedStateMachine):
         else:
             self.kept[path] = bytes(content)
         writer.close()
+        self.gone |= self.above([path])
 
     def teardown(self) -> None:
         """Compare everything, delete it by the driver, and look for leftovers."""

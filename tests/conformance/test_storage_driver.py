@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from regfs import RegistryFileSystem, StorageDriver
@@ -38,7 +38,10 @@ class TestStorageDriver(StorageDriverSuite):
 
 def test_random_calls(raw: Place) -> None:
     class Machine(DriverMachine):
+        # SeaweedFS goes on listing a directory whose files are gone, and answers 500 where a multipart upload
+        # is completed under the name of a directory.
         ghosts = raw.server.name == "seaweedfs"
+        overlaps = raw.server.name != "seaweedfs"
 
         def make_driver(self) -> Driver:
             return StorageDriver(RegistryFileSystem(**raw.options, chunksize=CHUNK))
@@ -53,6 +56,7 @@ def test_random_calls(raw: Place) -> None:
             max_examples=12,
             stateful_step_count=25,
             deadline=None,
+            phases=[Phase.generate],  # to shrink a failure takes minutes here; the calls are printed
             suppress_health_check=list(HealthCheck),
         ),
     )

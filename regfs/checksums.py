@@ -8,10 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from regfs.client import Data
 
 ALGORITHMS = ("MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 
@@ -21,7 +17,7 @@ def field(algorithm: str) -> str:
     return "ContentMD5" if algorithm == "MD5" else f"Checksum{algorithm}"
 
 
-def compute(algorithm: str, data: Data) -> str:
+def compute(algorithm: str, data: bytes) -> str:
     """Give the checksum of some bytes, in base64 as S3 wants it.
 
     Raises
@@ -44,7 +40,7 @@ def compute(algorithm: str, data: Data) -> str:
             text = f'checksum_algorithm {algorithm} needs the extra crt: pip install "regfs[crt]"'
             raise ModuleNotFoundError(text, name="awscrt") from exc
         if algorithm == "CRC32C":
-            raw = checksums.crc32c(bytes(data)).to_bytes(4, "big")
+            raw = checksums.crc32c(data).to_bytes(4, "big")
         else:
-            raw = checksums.crc64nvme(bytes(data)).to_bytes(8, "big")
+            raw = checksums.crc64nvme(data).to_bytes(8, "big")
     return base64.b64encode(raw).decode()

@@ -19,8 +19,6 @@ from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, PartInfo, Upl
 from regfs.errors import BucketNotFoundError, FileChangedError, UploadNotFoundError
 from regfs.lane import CanonicalLane
 
-Data = bytes | bytearray
-
 PAGE = 1000
 """The most keys that one listing page or one DeleteObjects request holds."""
 MAX_PRESIGN = 7 * 24 * 3600
@@ -62,7 +60,7 @@ class S3Client:
     def _algorithm(self) -> str:
         return "" if self.parameters.checksum_disabled else self.parameters.checksum_algorithm
 
-    async def _checksum(self, data: Data) -> dict[str, str]:
+    async def _checksum(self, data: bytes) -> dict[str, str]:
         """Give the field that lets the service verify a body, if one is asked for."""
         if not self._algorithm:
             return {}
@@ -189,7 +187,7 @@ class S3Client:
 
     # -- writing --------------------------------------------------------------------------------------
 
-    async def put(self, key: str, data: Data, *, exclusive: bool = False) -> None:
+    async def put(self, key: str, data: bytes, *, exclusive: bool = False) -> None:
         """Store an object whole. One PUT.
 
         Raises
@@ -264,7 +262,7 @@ class S3Client:
         answer = await self.lane.call("create_multipart_upload", key, Key=key, **extra, **self._creation())
         return str(answer["UploadId"])
 
-    async def upload_part(self, key: str, upload: str, number: int, data: Data) -> PartInfo:
+    async def upload_part(self, key: str, upload: str, number: int, data: bytes) -> PartInfo:
         """Upload one part."""
         checksum = await self._checksum(data)
         fields = {"UploadId": upload, "PartNumber": number, "Body": data, **checksum}
@@ -339,8 +337,10 @@ class S3Client:
             if not answer.get("IsTruncated"):
                 return
             # Both markers: S3 ignores an upload id without its key and would repeat the first page for ever.
-            following = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
-            if following == marker:
+            # SeaweedFS pages by upload id alone, names no key, and skips uploads where it is given one.
+            names = ("KeyMarker", "UploadIdMarker")
+            following = {name: answer[f"Next{name}"] for name in names if answer.get(f"Next{name}")}
+            if following in ({}, marker):
                 raise OSError(errno.EIO, "the service repeats a page of uploads", self.space.url("/"))
             marker = following
 

@@ -72,7 +72,7 @@ class RegistryContents(RegistryTree):
                 Upload(self.client, key, exclusive=mode == "create", total=len(view)), blocks()
             )
         else:
-            data = value if isinstance(value, (bytes, bytearray)) else bytes(view)
+            data = value if isinstance(value, bytes) else bytes(view)
             await self.client.put(key, data, exclusive=mode == "create")
 
     async def _publish(self, upload: Upload, blocks: AsyncIterator[Any]) -> None:
@@ -196,9 +196,13 @@ class RegistryContents(RegistryTree):
         if source == target:
             return
         await copy_object(self.client, info, key)
-        copied = await self.client.head(key)
-        if copied.size != info.size:
-            text = f"the copy has {copied.size} bytes instead of {info.size}; the source is kept"
+        try:
+            copied = (await self.client.head(key)).size
+        except FileNotFoundError:
+            copied = -1
+        if copied != info.size:
+            there = f"{copied} bytes" if copied >= 0 else "nothing"
+            text = f"the copy has {there} instead of {info.size} bytes; the source is kept"
             raise OSError(errno.EIO, text, self.space.url(target))
         await delete_keys(self.client, batches([info.key]))
 

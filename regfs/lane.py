@@ -38,6 +38,16 @@ def _loader() -> Any:
     return create_loader()
 
 
+class _Body(io.BytesIO):
+    """A request's body. It shares the bytes that it is made of, and goes on doing so when its size is asked.
+
+    BytesIO's own ``getbuffer()``, with which aiohttp finds the size, would copy them.
+    """
+
+    def getbuffer(self) -> memoryview:
+        return memoryview(self.getvalue())
+
+
 class CanonicalLane:
     """The way to one bucket's service.
 
@@ -165,8 +175,8 @@ class CanonicalLane:
 
         async def once() -> Any:
             session = await self.session()
-            if body is not None:  # a file, as aiohttp would send large bytes in one go, and anew each time
-                kwargs["Body"] = io.BytesIO(body)
+            if body is not None:  # a file, as aiohttp would send large bytes in one go
+                kwargs["Body"] = _Body(body)
             return await getattr(session, method)(Bucket=self.space.bucket, **kwargs)
 
         return await self.attempts(once, method, key)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regfs.answers import ObjectInfo, PartInfo
-    from regfs.client import Data, S3Client
+    from regfs.client import S3Client
 
 MIB = 2**20
 MIN_PART = 5 * MIB
@@ -97,8 +98,7 @@ class Upload:
         self._id = ""
         self._parts: dict[int, PartInfo] = {}
         self._number = 1
-        self._buffer = bytearray()
-        self._filled = 0
+        self._buffer = io.BytesIO()
         self._tasks: set[asyncio.Task[PartInfo]] = set()
         self._kept: PartInfo | None = None
         self._failure: BaseException | None = None
@@ -152,7 +152,11 @@ class Upload:
     @property
     def unsent(self) -> bytes:
         """What the current part holds so far."""
-        return bytes(memoryview(self._buffer)[: self._filled])
+        return self._buffer.getvalue()
+
+    @property
+    def _filled(self) -> int:
+        return self._buffer.tell()
 
     @property
     def _capacity(self) -> int:
@@ -173,14 +177,11 @@ class Upload:
         """
         taken = min(len(data), self._capacity - self._filled)
         if taken:
-            if not self._buffer:
-                self._buffer = bytearray(self._capacity)
-            self._buffer[self._filled : self._filled + taken] = data[:taken]
-            self._filled += taken
+            self._buffer.write(data[:taken])
             self.size += taken
         return taken
 
-    async def write(self, data: Data | memoryview) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Accept all of `data`, waiting while too many parts are in flight.
 
         Raises
@@ -268,7 +269,7 @@ class Upload:
             try:
                 await self._client.put(self._key, body, exclusive=self._exclusive)
             except BaseException:
-                self._buffer, self._filled = body, len(body)  # it may be tried again
+                self._buffer.write(body)  # it may be tried again
                 raise
             return
         await self.finish()
@@ -302,10 +303,9 @@ class Upload:
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _take(self) -> bytearray:
-        body, self._buffer = self._buffer, bytearray()
-        del body[self._filled :]
-        self._filled = 0
+    def _take(self) -> bytes:
+        body = self._buffer.getvalue()  # not a copy but the buffer itself, which nothing writes to any more
+        self._buffer = io.BytesIO()
         return body
 
     async def _launch(self, request: Coroutine[Any, Any, PartInfo]) -> None:

@@ -102,6 +102,7 @@ class ResumableUpload:
         self._record: Record | None = None
         self._object: ObjectInfo | None = None
         self._unusable: tuple[str, list[PartInfo]] | None = None
+        self._stale: list[str] = []
         self.upload = Upload(client, key)
         self.ready = False
 
@@ -131,7 +132,9 @@ class ResumableUpload:
         if pending:
             record = self._record or Record()
             # The newest counts, by S3's seconds; a record, which the last close() wrote, knows better.
-            await self._find_upload(record.upload if record.upload in pending else pending[-1], record)
+            chosen = record.upload if record.upload in pending else pending[-1]
+            await self._find_upload(chosen, record)
+            self._stale = [one for one in pending if self._object or one != chosen]
             return
         try:
             self._object = await self._client.head(self._key)
@@ -207,6 +210,7 @@ class ResumableUpload:
             if self._object or self._unusable:
                 return  # nothing came to what is there
             await self.prepare()
+        await self._abort_stale()
         await self.upload.begin()
         await self.upload.settle()
         tail = self.upload.unsent
@@ -221,6 +225,7 @@ class ResumableUpload:
 
     async def commit(self) -> None:
         """Publish everything there is."""
+        await self._abort_stale()
         if self._unusable:
             upload, parts = self._unusable
             if parts:
@@ -253,6 +258,12 @@ class ResumableUpload:
         """Find the ids of the pending uploads of this very key, the newest last."""
         found = [one async for one in self._client.uploads(self._key) if one.key == self._key]
         return [one.id for one in sorted(found, key=lambda one: one.started)]
+
+    async def _abort_stale(self) -> None:
+        """Remove the uploads that were not chosen: once the chosen one is gone, the next writer would."""
+        while self._stale:
+            await self._client.abort_upload(self._key, self._stale[0])
+            del self._stale[0]
 
     async def _abort_pending(self) -> None:
         for upload in await self._pending():

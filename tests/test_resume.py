@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -58,83 +59,141 @@ class Crash:
             time.sleep(0.005)
 
 
-def life(driver: StorageDriver, sizes: tuple[int, ...], kept: list[bytes]) -> None:
-    """Write in sittings and note what each close() kept; commit in a last one."""
-    data = b""
-    for number, size in enumerate(sizes):
-        writer = driver.writer(PATH, append=number > 0)
+@dataclass(frozen=True)
+class Life:
+    """A file written in sittings, and how many requests that takes.
+
+    What there is before it begins: nothing, a committed object, or an upload that the registry's own driver
+    left, whose last part is small. The first sitting begins anew or continues that.
+    """
+
+    sizes: tuple[int, ...]
+    requests: int
+    before: Literal["nothing", "object", "upload"] = "nothing"
+    append: bool = False
+
+    def prepare(self, raw: Place) -> bytes:
+        """Put there what there is before; give the content that a first append continues."""
+        if self.before == "object":
+            raw.put("a/data", piece(9, 6 * MIB))
+            return piece(9, 6 * MIB)
+        if self.before == "upload":
+            return foreign_upload(raw, 5 * MIB, 10)
+        return b""
+
+    def sitting(self, number: int) -> bytes:
+        """Give what one sitting writes."""
+        step = 3 * MIB
+        starts = range(0, self.sizes[number], step)
+        return b"".join(piece(number + start, min(step, self.sizes[number] - start)) for start in starts)
+
+    def live(self, driver: StorageDriver, kept: list[bytes]) -> None:
+        """Write, note what each close() kept, and commit in a last sitting."""
+        data = kept[-1] if kept else b""
+        for number, size in enumerate(self.sizes):
+            writer = driver.writer(PATH, append=self.append or number > 0)
+            assert writer.size == len(data)
+            content = self.sitting(number)
+            for start in range(0, size, 3 * MIB):
+                part = content[start : start + 3 * MIB]
+                assert writer.write(part) == len(part)
+            data += content
+            assert writer.size == len(data)
+            writer.close()
+            kept.append(data)
+        writer = driver.writer(PATH, append=True)
         assert writer.size == len(data)
-        for start in range(0, size, 3 * MIB):
-            part = piece(number + start, min(3 * MIB, size - start))
-            assert writer.write(part) == len(part)
-            data += part
-        assert writer.size == len(data)
+        writer.commit()
         writer.close()
-        kept.append(data)
-    writer = driver.writer(PATH, append=True)
-    assert writer.size == len(data)
-    writer.commit()
-    writer.close()
 
 
-LIVES = [
-    (MIB, MIB),
-    (6 * MIB, 2 * MIB, 7 * MIB),
-    (0, 10),
-    (11 * MIB, 1),
-    (100, 6 * MIB, 100),
-    (CHUNK, CHUNK),
-]
+def foreign_upload(raw: Place, *sizes: int) -> bytes:
+    """Leave an upload as the registry's own driver does; give its content."""
+    key = raw.prefix + "a/data"
+    upload = raw.s3.create_multipart_upload(Bucket=raw.bucket, Key=key)["UploadId"]
+    for number, size in enumerate(sizes, 1):
+        raw.s3.upload_part(
+            Bucket=raw.bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece(number, size)
+        )
+    return b"".join(piece(number, size) for number, size in enumerate(sizes, 1))
 
 
-@pytest.mark.parametrize("sizes", LIVES)
-def test_sittings(options: dict[str, Any], raw: Place, sizes: tuple[int, ...]) -> None:
-    kept: list[bytes] = []
-    life(new_driver(options), sizes, kept)
+LIVES = {
+    "small": Life((MIB, MIB), 14),
+    "large": Life((6 * MIB, 2 * MIB, 7 * MIB), 20),
+    "empty": Life((0, 10), 12),
+    "whole parts": Life((CHUNK, 1), 13),
+    "mixed": Life((100, 6 * MIB, 100), 20),
+    "object": Life((MIB, 10), 20, "object", append=True),
+    "anew": Life((MIB, 6 * MIB), 15, "object"),
+    "upload": Life((10, MIB), 23, "upload", append=True),
+}
+each_life = pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
+each_crash = pytest.mark.parametrize(
+    ("life", "after"),
+    [
+        pytest.param(life, after, id=f"{name}-{after}")
+        for name, life in LIVES.items()
+        for after in range(life.requests)
+    ],
+)
+
+
+@each_life
+def test_sittings(options: dict[str, Any], raw: Place, life: Life) -> None:
+    kept = [old] if (old := life.prepare(raw)) and life.append else []
+    driver = new_driver(options)
+    counter = Crash(driver, -1)
+    life.live(driver, kept)
+    assert -1 - counter.left == life.requests, "the crashes below are one for each request"
     assert raw.get("a/data") == kept[-1]
     assert raw.keys() == ["a/data"]
     assert raw.uploads() == []
 
 
-@pytest.mark.parametrize("sizes", LIVES)
+@each_crash
 def test_a_crash_after_any_request_loses_nothing_that_close_kept(
-    options: dict[str, Any], raw: Place, sizes: tuple[int, ...]
+    options: dict[str, Any], raw: Place, life: Life, after: int
 ) -> None:
-    requests = 0
-    finished = False
-    while not finished:
-        raw.clean()
-        driver = new_driver(options)
-        crash = Crash(driver, requests)
-        kept: list[bytes] = []
-        try:
-            life(driver, sizes, kept)
-            finished = True
-        except OSError as exc:
-            assert str(exc) == "the process was killed"  # noqa: PT017 - nothing else may end it
-        crash.wait()
+    # What is found is committed as it is, or more is written to it first: each crash meets the one on one
+    # server and the other on the other.
+    more = b"the end" if (after + (raw.server.name == "moto")) % 2 else b""
+    old = life.prepare(raw)
+    kept = [old] if old and life.append else []
+    driver = new_driver(options)
+    crash = Crash(driver, after)
+    with pytest.raises(OSError, match="the process was killed"):
+        life.live(driver, kept)
+    crash.wait()
 
-        safe = kept[-1] if kept else b""
-        try:
-            writer = new_driver(options).writer(PATH, append=True)
-        except PathNotFoundError:
-            assert not kept, f"lost after {requests} requests"
-        else:
-            size = writer.size
-            assert size >= len(safe), f"lost after {requests} requests"
-            writer.write(b"the end")
-            writer.close()
-            writer = new_driver(options).writer(PATH, append=True)
-            assert writer.size == size + 7
-            writer.commit()
-            found = raw.get("a/data")
-            assert len(found) == size + 7
-            assert found.startswith(safe)
-            assert found.endswith(b"the end")
-            assert raw.uploads() == []
-            assert raw.keys() == ["a/data"]
-        requests += 1
-    assert requests > 5
+    safe = kept[-1] if kept else b""
+    try:
+        writer = new_driver(options).writer(PATH, append=True)
+    except PathNotFoundError:
+        assert not kept
+        assert not old
+        assert raw.uploads() == []
+        assert raw.keys() == []
+        return
+    size = writer.size
+    assert size >= len(safe)
+    if more:
+        writer.write(more)
+        writer.close()
+        writer = new_driver(options).writer(PATH, append=True)
+        assert writer.size == size + len(more)
+    writer.commit()
+    found = raw.get("a/data")
+    assert len(found) == size + len(more)
+    assert found.endswith(more)
+    assert found.startswith(safe)
+    # What came after the last close() may be there or not, but nothing else.
+    sittings = len(kept) - bool(old and life.append)
+    following = life.sitting(sittings) if sittings < len(life.sizes) else b""
+    rest = found[len(safe) : size]
+    assert following.startswith(rest) or found[:size] == old
+    assert raw.uploads() == []
+    assert raw.keys() == ["a/data"]
 
 
 def test_nothing_is_readable_before_commit(options: dict[str, Any], raw: Place) -> None:
@@ -205,12 +264,7 @@ def test_cancel_removes_all(options: dict[str, Any], raw: Place) -> None:
 
 def test_a_foreign_upload_with_a_small_last_part(options: dict[str, Any], raw: Place) -> None:
     """The registry's own driver leaves no record."""
-    key = raw.prefix + "a/data"
-    upload = raw.s3.create_multipart_upload(Bucket=raw.bucket, Key=key)["UploadId"]
-    for number, size in ((1, 5 * MIB), (2, 10)):
-        raw.s3.upload_part(
-            Bucket=raw.bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece(number, size)
-        )
+    foreign_upload(raw, 5 * MIB, 10)
     writer = new_driver(options).writer(PATH, append=True)
     assert writer.size == 5 * MIB + 10
     writer.write(b"more")

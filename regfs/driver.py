@@ -25,7 +25,7 @@ from regfs.errors import (
 from regfs.filesystem import DEFAULT_EXPIRY, RegistryFileSystem
 from regfs.paths import check_driver_path
 from regfs.reader import BodyReader
-from regfs.walk import StopWalk, Walk
+from regfs.walk import StopWalk, Walk, read
 from regfs.writer import FileWriter
 
 _BLOCK = 2**20
@@ -224,7 +224,7 @@ class StorageDriver:
             return _file_info(self._run(self.fs._info, self._check(path, root=True)))  # noqa: SLF001 - as above
 
     def list(self, path: str) -> list[str]:
-        """List the driver paths directly under a directory, sorted; one LIST for each 1,000.
+        """List the driver paths directly under a directory, sorted; one LIST for each 1,000, "/" one more.
 
         Raises
         ------
@@ -233,7 +233,11 @@ class StorageDriver:
         """
         path = self._check(path, root=True)
         with self._errors(path):
-            return list(dict.fromkeys(info["name"] for info in self._run(self.fs.children, path)))
+            if path == "/":  # an empty store must look empty at once, and this is rarely asked and small
+                entries = self._run(read, self.fs, path).entries
+            else:
+                entries = self._run(self.fs.children, path)
+        return list(dict.fromkeys(info["name"] for info in entries))
 
     def walk(self, path: str, fn: Callable[[FileInfo], object], start_after: str | None = None) -> None:
         """Call a function for everything under a directory, parents before children, in order of names.

@@ -37,7 +37,7 @@ class StopWalk(Exception):  # noqa: N818 - the registry's word (Go: ErrFilledBuf
     """Raised by the function given to :meth:`StorageDriver.walk`: enough, end quietly."""
 
 
-class _Listing(NamedTuple):
+class Listing(NamedTuple):
     """What lies directly in a directory, sorted, and of some directories among it all that they hold."""
 
     entries: list[Info]
@@ -49,6 +49,75 @@ class _Partial(NamedTuple):
 
     name: str = ""
     items: Sequence[ObjectInfo] = ()
+
+
+async def read(
+    fs: RegistryTree,
+    path: str,
+    *,
+    flat: bool = True,
+    after: str = "",
+    known: Sequence[ObjectInfo] | None = None,
+) -> Listing:
+    """List a directory, or what comes behind a name in it.
+
+    Parameters
+    ----------
+    fs : RegistryTree
+        Where.
+    path : str
+        The directory.
+    flat : bool
+        Whether to try first if one flat page holds all of it; if so, directories that some services list
+        for a while after their last file are not among the entries.
+    after : str
+        The name.
+    known : sequence of ObjectInfo, optional
+        The first keys of the subtree, if they were listed before.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing lies under `path`.
+    """
+    prefix = fs.space.prefix(path)
+    start = prefix + after if after else ""
+    if known is None and flat:
+        page = await fs.client.list_page(prefix, start_after=start)
+        if not page.token:
+            if not page.objects and path != "/":
+                raise fs._not_found(path)  # noqa: SLF001 - both are one filesystem
+            return _split(fs, path, page.objects)
+        known = page.objects
+    contents = _split(fs, path, known).contents if known else {}
+    if known:
+        contents.pop(_child(fs, path, known[-1].key), None)  # it may go on behind what is known
+    return Listing(await fs.children(path, start_after=after), contents)
+
+
+def _child(fs: RegistryTree, path: str, key: str) -> str:
+    """Give the directory directly in `path` that a key lies in; "" for a file."""
+    base = len(fs.space.prefix(path))
+    head, slash, _ = key[base:].partition("/")
+    return fs.space.path(key[: base + len(head)]) if head and slash else ""
+
+
+def _split(fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]) -> Listing:
+    """Sort the keys of a subtree into what lies directly in its directory, as RegistryTree.children does."""
+    base = len(fs.space.prefix(path))
+    entries: list[Info] = []
+    contents: dict[str, list[ObjectInfo]] = {}
+    for item in objects:
+        head, slash, _ = item.key[base:].partition("/")
+        key = item.key[: base + len(head)]
+        if not head or not fs.space.addressable(key):
+            continue
+        if slash:
+            contents.setdefault(fs.space.path(key), []).append(item)
+        else:
+            entries.append(fs.describe(item))
+    entries += [fs._directory(name) for name in contents]  # noqa: SLF001 - both are one filesystem
+    return Listing(sorted(entries, key=by_name), contents)
 
 
 class Walk:
@@ -80,7 +149,7 @@ class Walk:
         FileNotFoundError
             Nothing lies under `path`. "/" may be empty.
         """
-        self._enter(path, self._run(self._list, path))
+        self._enter(path, self._run(read, self._fs, path))
 
     def run_after(self, path: str, start: str) -> None:
         """Walk what comes behind `start` in order, whether it is there or not.
@@ -107,9 +176,9 @@ class Walk:
         FileNotFoundError
             As for :meth:`run`.
         """
-        first = self._run(self._list, path)
+        first = self._run(read, self._fs, path)
         self._later = []
-        running: dict[concurrent.futures.Future[_Listing | None], str] = {}
+        running: dict[concurrent.futures.Future[Listing | None], str] = {}
         try:
             self._enter(path, first)
             while self._later or running:
@@ -141,9 +210,9 @@ class Walk:
             self._enter(inner, listing)
         if listing := self._run(self._found, path, rest[0]):
             entries = [info for info in listing.entries if info["name"] > inner]
-            self._enter(path, _Listing(entries, listing.contents))
+            self._enter(path, Listing(entries, listing.contents))
 
-    def _enter(self, path: str, listing: _Listing) -> None:
+    def _enter(self, path: str, listing: Listing) -> None:
         """Look at everything in a directory and descend."""
         contents, partial = listing.contents, _Partial()
         for entry in listing.entries:
@@ -163,7 +232,7 @@ class Walk:
                 more, partial = self._run(self._page, path, name)
                 contents.update(more)
             if name in contents:
-                self._enter(name, self._split(name, contents.pop(name)))
+                self._enter(name, _split(self._fs, name, contents.pop(name)))
             else:
                 known = partial.items if partial.name == name else None
                 inside = self._run(self._found, name, "", known)
@@ -174,60 +243,20 @@ class Walk:
         """List one page of a directory's subtree from one of its directories on."""
         prefix = self._fs.space.prefix
         page = await self._fs.client.list_page(prefix(path), start_after=prefix(name))
-        contents = self._split(path, page.objects).contents
+        contents = _split(self._fs, path, page.objects).contents
         partial = _Partial()
         if page.token and page.objects:
-            last = self._child(path, page.objects[-1].key)
+            last = _child(self._fs, path, page.objects[-1].key)
             partial = _Partial(last, contents.pop(last, []))
         return contents, partial
 
     async def _found(
         self, path: str, after: str = "", known: Sequence[ObjectInfo] | None = None
-    ) -> _Listing | None:
+    ) -> Listing | None:
         """List a directory that may have vanished since it was seen; Go's drivers go on as well then."""
         try:
-            return await self._list(path, after, known)
+            return await read(self._fs, path, flat=self._flat, after=after, known=known)
         except BucketNotFoundError:
             raise
         except FileNotFoundError:
             return None
-
-    async def _list(self, path: str, after: str = "", known: Sequence[ObjectInfo] | None = None) -> _Listing:
-        """List a directory or what comes behind a name in it; `known` are the first keys of its subtree."""
-        prefix = self._fs.space.prefix(path)
-        start = prefix + after if after else ""
-        if known is None and self._flat:
-            page = await self._fs.client.list_page(prefix, start_after=start)
-            if not page.token:
-                if not page.objects and path != "/":
-                    raise self._fs._not_found(path)  # noqa: SLF001 - both are one filesystem
-                return self._split(path, page.objects)
-            known = page.objects
-        contents = self._split(path, known).contents if known else {}
-        if known:
-            contents.pop(self._child(path, known[-1].key), None)  # it may go on behind what is known
-        return _Listing(await self._fs.children(path, start_after=after), contents)
-
-    def _child(self, path: str, key: str) -> str:
-        """Give the directory directly in `path` that a key lies in; "" for a file."""
-        base = len(self._fs.space.prefix(path))
-        head, slash, _ = key[base:].partition("/")
-        return self._fs.space.path(key[: base + len(head)]) if head and slash else ""
-
-    def _split(self, path: str, objects: Sequence[ObjectInfo]) -> _Listing:
-        """Sort the keys of a subtree into what lies directly in its directory; as RegistryTree.children."""
-        addressable = self._fs.space.addressable
-        base = len(self._fs.space.prefix(path))
-        entries: list[Info] = []
-        contents: dict[str, list[ObjectInfo]] = {}
-        for item in objects:
-            head, slash, _ = item.key[base:].partition("/")
-            key = item.key[: base + len(head)]
-            if not head or not addressable(key):
-                continue
-            if slash:
-                contents.setdefault(self._fs.space.path(key), []).append(item)
-            else:
-                entries.append(self._fs.describe(item))
-        entries += [self._fs._directory(name) for name in contents]  # noqa: SLF001 - both are one filesystem
-        return _Listing(sorted(entries, key=by_name), contents)

@@ -267,7 +267,7 @@ def check_content(driver: StorageDriver, path: str) -> None:
         assert driver.fs.cat_file(path, at, place + KIB) == want, place
 
 
-@pytest.mark.slow
+@pytest.mark.huge
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 def test_more_than_a_part_may_hold(large: StorageDriver) -> None:

@@ -44,12 +44,14 @@ def client_of(options: dict[str, Any]) -> Iterator[Any]:
 
 
 def is_running(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
+    try:
         os.kill(pid, 0)
         # A killed process whose new parent has not reaped it yet is gone as far as we are concerned.
-        status = Path(f"/proc/{pid}/stat")
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+        if Path("/proc/self/stat").exists():
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):  # it may end between the two lines
+        return False
+    return True
 
 
 def is_listening(port: int) -> bool:

@@ -16,8 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from regfs import FileInfo, PathNotFoundError
 from regfs.testing.base import MIB, Driver, Writer, content_of
 
-NAMES = st.sampled_from(["a", "a-b", "a.b", "a0", "ab"])
-PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+PATHS = st.sampled_from(
+    ["a", "a/a", "a/a-b", "a/b", "a/b/c", "a/b0", "a-b", "a-b/c", "a.b", "a.b/c/d", "a0", "a0/b", "ab"]
+)
+"""Few, so that calls meet each other's files; each with siblings on both sides of "/"."""
 SEEDS = st.integers(0, 9)
 LARGE = 2**62
 """Stands for the machine's own ``large`` among the sizes, which are bytes."""

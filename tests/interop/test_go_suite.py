@@ -130,7 +130,7 @@ def test_the_suite_passes_in_its_short_form(suite: Path, raw: Place, tmp_path: P
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)  # moto would keep the 5 GiB in memory
 def test_the_whole_suite_passes(suite: Path, raw: Place, tmp_path: Path) -> None:
-    """With 5 GiB in one stream, and with the suite's pauses for directories that are listed after their end."""
+    """With 5 GiB in one stream, and with pauses for directories that are listed after their last file."""
     results = run_suite(suite, raw, tmp_path, "-test.timeout=25m")
     assert set(results.values()) == {"PASS"}
     assert raw.keys() == []

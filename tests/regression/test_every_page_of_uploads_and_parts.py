@@ -245,7 +245,7 @@ def test_markers_of_another_service(
     assert len(asked(proxy)) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.huge
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 def test_more_than_a_thousand_real_uploads(
     proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place

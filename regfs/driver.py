@@ -354,7 +354,8 @@ class StorageDriver:
     def _check_offset(self, path: str, offset: int) -> None:
         self._check(path)
         if offset < 0:
-            raise InvalidOffsetError(f"invalid offset {offset}, it must not be negative", path, self._name)
+            text = f"invalid offset {offset}, it must not be negative"
+            raise InvalidOffsetError(text, path, self._name, offset)
 
     def _run(self, function: Callable[..., Any], *args: Any) -> Any:
         return sync(self.fs.loop, function, *args)

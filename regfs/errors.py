@@ -58,9 +58,22 @@ class InvalidPathError(DriverError, ValueError):
 
 
 class InvalidOffsetError(DriverError, ValueError):
-    """A negative offset (Go: ``InvalidOffsetError``)."""
+    """A negative offset (Go: ``InvalidOffsetError``).
+
+    Attributes
+    ----------
+    offset : int
+        The offset that was asked for, in bytes.
+    """
 
     _errno = errno.EINVAL
+
+    def __init__(self, text: str, path: str, driver: str = "regfs", offset: int = -1) -> None:
+        super().__init__(text, path, driver)
+        self.offset = offset
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.strerror, self.path, self.driver, self.offset)
 
 
 class UnsupportedMethodError(DriverError, NotImplementedError):

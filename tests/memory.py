@@ -54,7 +54,7 @@ class MemoryDriver:
     def reader(self, path: str, offset: int = 0) -> BinaryIO:
         content = self.get_content(path)
         if offset < 0:
-            raise InvalidOffsetError(f"invalid offset {offset}", path, self.name)
+            raise InvalidOffsetError(f"invalid offset {offset}", path, self.name, offset)
         return io.BytesIO(content[offset:])
 
     def read_stream(self, path: str, offset: int = 0) -> BinaryIO:
@@ -72,7 +72,7 @@ class MemoryDriver:
     def write_stream(self, path: str, offset: int, reader: BinaryIO) -> int:
         self._check(path)
         if offset < 0:
-            raise InvalidOffsetError(f"invalid offset {offset}", path, self.name)
+            raise InvalidOffsetError(f"invalid offset {offset}", path, self.name, offset)
         old = self.files.get(path, (b"", None))[0]
         new = bytearray()
         try:

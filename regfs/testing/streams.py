@@ -85,6 +85,7 @@ class StreamTests(SuiteBase):
         with pytest.raises(InvalidOffsetError) as caught:
             getattr(driver, method)(f"{root}/file", offset)
         assert isinstance(caught.value, ValueError)
+        assert caught.value.offset == offset
         assert str(caught.value).startswith(f"{driver.name}:")
         assert str(offset) in str(caught.value)
 

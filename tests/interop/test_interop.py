@@ -7,6 +7,9 @@ import hashlib
 import hmac
 import json
 import os
+import subprocess
+import sys
+import time
 import urllib.parse
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -30,6 +33,7 @@ from regfs.layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from interop.registry import Registry
@@ -154,30 +158,34 @@ def test_an_upload_goes_from_the_registry_to_regfs_and_back(
     assert interop_place.uploads() == []
 
 
+def begin_of_ours(registry: Registry, driver: StorageDriver) -> tuple[str, Callable[[int], str]]:
+    """Begin an upload by regfs; give its path, and how the registry would call its location at an offset."""
+    begun = urllib.parse.urlsplit(registry.begin_upload(REPOSITORY))
+    id_ = str(uuid.uuid4())
+    driver.put_content(UploadStartedAt(REPOSITORY, id_).path, b"2026-01-01T00:00:00Z")
+
+    def location(offset: int) -> str:
+        state = base64.urlsafe_b64decode(urllib.parse.parse_qs(begun.query)["_state"][0])[32:]
+        told = json.dumps({**json.loads(state), "UUID": id_, "Offset": offset}).encode()
+        sealed = base64.urlsafe_b64encode(hmac.new(SECRET.encode(), told, hashlib.sha256).digest() + told)
+        path = f"{begun.path.rpartition('/')[0]}/{id_}"
+        query = urllib.parse.urlencode({"_state": sealed.decode()})
+        return urllib.parse.urlunsplit(begun._replace(path=path, query=query))
+
+    return UploadData(REPOSITORY, id_).path, location
+
+
 @pytest.mark.parametrize("sizes", [(6 << 20, 7 << 20, 100), (100, 200, 300), (11 << 20, 10, 6 << 20)])
 def test_an_upload_goes_from_regfs_to_the_registry_and_back(
     registry: Registry, driver: StorageDriver, interop_place: Place, sizes: tuple[int, int, int]
 ) -> None:
     first, second, third = (os.urandom(size) for size in sizes)
-    location = registry.begin_upload(REPOSITORY)
-    begun = urllib.parse.urlsplit(location)
-    id_ = str(uuid.uuid4())
-    # An upload of regfs' own: the tree that the registry expects, and a location for it.
-    ours = UploadData(REPOSITORY, id_).path
-    driver.put_content(UploadStartedAt(REPOSITORY, id_).path, b"2026-01-01T00:00:00Z")
+    ours, location = begin_of_ours(registry, driver)
     with driver.writer(ours) as writer:
         writer.write(first)
-    state = base64.urlsafe_b64decode(urllib.parse.parse_qs(begun.query)["_state"][0])[32:]
-    told = json.dumps({**json.loads(state), "UUID": id_, "Offset": len(first)}).encode()
-    sealed = base64.urlsafe_b64encode(
-        hmac.new(SECRET.encode(), told, hashlib.sha256).digest() + told
-    ).decode()
-    path = f"{begun.path.rpartition('/')[0]}/{id_}"
-    query = urllib.parse.urlencode({"_state": sealed})
-    location = urllib.parse.urlunsplit(begun._replace(path=path, query=query))
 
-    assert registry.upload_size(location) == len(first)
-    registry.patch_upload(location, second)
+    assert registry.upload_size(location(len(first))) == len(first)
+    registry.patch_upload(location(len(first)), second)
     registry.kill()
     with driver.writer(ours, append=True) as writer:
         assert writer.size == len(first) + len(second)
@@ -185,4 +193,55 @@ def test_an_upload_goes_from_regfs_to_the_registry_and_back(
         writer.commit()
     assert driver.get_content(ours) == first + second + third
     driver.delete(ours.rpartition("/")[0])
-    assert [key for key, _ in interop_place.uploads() if id_ in key] == []
+    assert [key for key, _ in interop_place.uploads() if key == ours[1:]] == []
+
+
+KILLED = """
+import json, sys, time
+from regfs import RegistryFileSystem, StorageDriver
+
+options, path = json.loads(sys.argv[1])
+driver = StorageDriver(RegistryFileSystem(**options))
+content = sys.stdin.buffer.read()
+with driver.writer(path) as writer:
+    writer.write(content[:10 << 20])
+writer = driver.writer(path, append=True)
+writer.write(content[10 << 20:])
+print("written", flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_registry_goes_on_after_regfs_was_killed(
+    registry: Registry, driver: StorageDriver, interop_place: Place, interop_options: dict[str, Any]
+) -> None:
+    content = os.urandom(22 << 20)
+    ours, location = begin_of_ours(registry, driver)
+    options = {**interop_options, "chunksize": 5 << 20, "encrypt": True}
+    command = [sys.executable, "-c", KILLED, json.dumps([options, ours])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(content)
+            process.stdin.close()
+            assert process.stdout.readline() == b"written\n"
+            wait_for_parts(interop_place, ours, 4)  # two of the second sitting; 2 MiB are in memory alone
+        finally:
+            process.kill()
+
+    size = registry.upload_size(location(20 << 20))
+    assert size == 20 << 20
+    digest = Digest.of(content)
+    registry.finish_upload(location(size), str(digest), content[size:])
+    assert driver.get_content(BlobData(digest).path) == content
+    assert [key for key, _ in interop_place.uploads() if key == ours[1:]] == []
+
+
+def wait_for_parts(place: Place, path: str, count: int) -> None:
+    [upload] = [upload for key, upload in place.uploads() if key == path[1:]]
+    target = {"Bucket": place.bucket, "Key": place.prefix + path[1:], "UploadId": upload}
+    end = time.monotonic() + 30
+    while len(place.s3.list_parts(**target).get("Parts", ())) < count:
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from glob import has_magic
 from typing import IO, Any
 
@@ -19,6 +19,7 @@ from fsspec.asyn import sync
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 
 from regfs.answers import Body
+from regfs.ranges import NEAR, Block, merge
 from regfs.transfer import batches, copy_object, delete_keys, gather
 from regfs.tree import RegistryTree
 from regfs.upload import Upload
@@ -58,6 +59,47 @@ class RegistryContents(RegistryTree):
             tops = await self._expand_path(path)
             path = [name for top in tops for name in await self._find(top)]
         return await super()._cat(path, **kwargs)
+
+    async def _cat_ranges(
+        self,
+        paths: list[str],
+        starts: Any,
+        ends: Any,
+        max_gap: int | None = None,
+        batch_size: int | None = None,
+        on_error: str = "return",
+        **kwargs: Any,
+    ) -> list[Any]:
+        if not isinstance(paths, list):
+            raise TypeError(f"paths: a list is needed, not {type(paths).__name__}")
+        spread = [[x] * len(paths) if x is None or isinstance(x, int) else list(x) for x in (starts, ends)]
+        if {len(paths)} != {len(x) for x in spread}:
+            raise ValueError("paths, starts and ends differ in length")
+        ranges = list(zip([self._strip_own(path) for path in paths], *spread, strict=True))
+        blocks = merge(ranges, NEAR if max_gap is None else max_gap)
+
+        def read(block: Block) -> Callable[[], Awaitable[bytes | Exception]]:
+            async def call() -> bytes | Exception:
+                try:
+                    return await self._cat_file(block.path, block.start, block.stop)
+                except Exception as exc:  # noqa: BLE001 - given back in its place, or raised below
+                    return exc
+
+            return call
+
+        found: list[Any] = [None] * len(ranges)
+        answers = await gather([read(block) for block in blocks], batch_size or self.batch_size)
+        for block, answer in zip(blocks, answers, strict=True):
+            if isinstance(answer, Exception) and on_error != "return":
+                raise answer
+            for position in block.wanted:
+                _, start, stop = ranges[position]
+                if isinstance(answer, Exception) or len(block.wanted) == 1:
+                    found[position] = answer
+                else:
+                    at = block.start or 0
+                    found[position] = answer[(start or 0) - at : stop - at]
+        return found
 
     async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
         path = self._strip_own(path)
@@ -175,7 +217,41 @@ class RegistryContents(RegistryTree):
             os.unlink(file.name)
             raise
 
-    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+    async def _copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        on_error: str | None = None,
+        maxdepth: int | None = None,
+        batch_size: int | None = None,
+        callback: Callback = DEFAULT_CALLBACK,
+        **kwargs: Any,
+    ) -> None:
+        # fsspec plans and would copy as well, but it does not tell a callback how much there is to do.
+        plan: list[tuple[str, str]] = []
+        await super()._copy(path1, path2, recursive, on_error, maxdepth, batch_size, plan=plan)
+        callback.set_size(len(plan))
+
+        def copy(pair: tuple[str, str]) -> Callable[[], Awaitable[None]]:
+            async def call() -> None:
+                try:
+                    await self._cp_file(*pair)
+                except FileNotFoundError:
+                    if on_error != "ignore" and not (on_error is None and recursive):
+                        raise
+                callback.relative_update(1)
+
+            return call
+
+        await gather([copy(pair) for pair in plan], batch_size or self.batch_size)
+
+    async def _cp_file(
+        self, path1: str, path2: str, plan: list[tuple[str, str]] | None = None, **kwargs: Any
+    ) -> None:
+        if plan is not None:
+            plan.append((path1, path2))
+            return
         source, target = self._strip_own(path1), self._strip_own(path2)
         key = self._file_key(target)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import sync
 
@@ -19,6 +19,9 @@ from regfs.contents import RegistryContents
 from regfs.errors import BucketNotFoundError
 from regfs.pending import PendingUpload
 from regfs.upload import Upload
+
+if TYPE_CHECKING:
+    from regfs.afile import RegistryAsyncFile
 
 DEFAULT_EXPIRY = 20 * 60
 """Seconds that a presigned URL is valid unless told otherwise, as in the registry's driver."""
@@ -169,11 +172,39 @@ class RegistryFileSystem(RegistryContents):
             raise
         return upload
 
+    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> RegistryAsyncFile:
+        """Open a file whose methods are awaited, for streaming reads and writes.
+
+        Parameters
+        ----------
+        path : str
+            The driver path.
+        mode : str
+            "rb"; "wb"; "xb", which fails if the file exists; "ab", which continues it.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file, or the directory is none: at once, not at the first read.
+        ValueError
+            Another mode, or a compression.
+        """
+        from regfs.afile import RegistryAsyncFile
+
+        if mode not in ("rb", "wb", "xb", "ab"):
+            raise ValueError(f"mode {mode!r}: must be one of rb, wb, xb, ab")
+        if kwargs.get("compression"):
+            raise ValueError(f"compression {kwargs['compression']!r}: not in open_async")
+        path = self._strip_own(path)
+        if mode == "rb":
+            return RegistryAsyncFile(self, path, mode, await self.open_body(path, 0, None))
+        return RegistryAsyncFile(self, path, mode, await self.open_upload(path, mode))
+
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> Any:
         from regfs.file import RegistryFile
 
         if self.asynchronous:
-            raise RuntimeError("open() blocks; with asynchronous=True await _cat_file and its like")
+            raise RuntimeError("open() blocks; with asynchronous=True await open_async() or _cat_file()")
         if mode not in ("rb", "wb", "xb", "ab"):
             raise ValueError(f"mode {mode!r}: must be one of rb, wb, xb, ab, or the same without b for text")
         return RegistryFile(self, path, mode, block_size, **kwargs)

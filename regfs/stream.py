@@ -1,8 +1,10 @@
-"""How an open file reads: a small first block, then one response for as long as reading is sequential.
+"""How an open file reads: a small first block, then one response for as long as reading goes forward.
 
 Opening costs one GET of the first block, which tells size and version as well, so a small file is read by
-that GET alone. Reading on from there is served out of a single response that stays open; a jump elsewhere
-costs a GET of what is asked for, and only if reading goes on behind it a response is opened again.
+that GET alone. What lies behind is read out of a response that stays open. A jump forward reads on through
+it, for a request costs the time of megabytes, and takes from the wire no more than what is passed; a jump
+elsewhere opens another response. Where jumps go on, each is a GET of what is asked for alone, so that the
+connection lives: a response that is not read to its end takes its connection with it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ FIRST_BLOCK = 64 * 1024
 """Bytes that opening a file reads: links, manifests and configs whole, of a blob hardly anything."""
 WINDOW = 2**20
 """Bytes that are taken from an open response at once, so that small reads do not each wait for the loop."""
-NEAR = 256 * 1024
-"""Bytes that are rather read and dropped than jumped over by a new request."""
+SPAN = 50 * 2**20
+"""Bytes behind a jump that one response covers, and that are rather passed than jumped over."""
+JUMPS = 3
+"""Responses that may be dropped half-read, one after the other, before jumps get what they ask for alone."""
 
 
 class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
@@ -59,6 +63,8 @@ class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
         self._drop_body = drop_body
         self._body: Body | None = None
         self._body_at = 0
+        self._body_stop = 0
+        self._dropped = 0
 
     def _fetch(self, start: int | None, stop: int | None) -> bytes:
         start = start or 0
@@ -79,19 +85,21 @@ class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
     def _load(self, start: int, stop: int) -> None:
         """Put the window where reading is: over [start, …), at least one byte of it."""
         follows = start == self._window_start + len(self._window)
-        if self._body is not None and 0 <= start - self._body_at <= NEAR:
-            self._read_body(self._body, start - self._body_at)
-        else:
+        if self._body is None or not self._body_at <= start < self._body_stop:
             self.close()
-            if follows:
-                self._body = self._open_body(start, self.size)
-            else:
+            if not follows and self._dropped >= JUMPS:
                 self._single(start, stop)
                 return
-        assert self._body is not None  # noqa: S101 - for the type checker
-        self._window = self._read_body(self._body, max(stop - start, WINDOW))
+            self._body_stop = self.size if follows else min(start + SPAN, self.size)
+            self._body = self._open_body(start, self._body_stop)
+            self._body_at = start
+        while self._body_at < start:
+            self._body_at += len(self._read_body(self._body, min(start - self._body_at, WINDOW)))
+        self._window = self._read_body(self._body, max(stop - start, WINDOW if follows else FIRST_BLOCK))
         self._window_start = start
         self._body_at = start + len(self._window)
+        if follows or self._body_at == self._body_stop:
+            self._dropped = 0
 
     def _single(self, start: int, stop: int) -> None:
         stop = min(max(stop, start + FIRST_BLOCK), self.size)
@@ -106,6 +114,7 @@ class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
         """Drop the open response."""
         body, self._body = self._body, None
         if body is not None:
+            self._dropped += self._body_at < self._body_stop
             self._drop_body(body)
 
     def __getstate__(self) -> dict[str, Any]:

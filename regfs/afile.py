@@ -1,0 +1,152 @@
+"""Files for applications with an event loop of their own: ``await fs.open_async(path)``.
+
+One response for as long as reading is sequential; parts in flight while writing. Published by ``close()``,
+whole, or not at all where an exception leaves the ``async with`` block.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from fsspec.asyn import AbstractAsyncStreamedFile
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from regfs.answers import Body
+    from regfs.filesystem import RegistryFileSystem
+    from regfs.upload import Upload
+
+
+class RegistryAsyncFile(AbstractAsyncStreamedFile):
+    """A file of a :class:`~regfs.RegistryFileSystem`, binary, whose methods are awaited.
+
+    Made by :meth:`RegistryFileSystem.open_async`.
+
+    Parameters
+    ----------
+    fs : RegistryFileSystem
+        The filesystem.
+    path : str
+        The driver path.
+    mode : str
+        "rb", "wb", "xb" or "ab".
+    opened : Body or Upload
+        The response that is read, or the upload that is written.
+    """
+
+    closed: bool
+
+    def __init__(self, fs: RegistryFileSystem, path: str, mode: str, opened: Body | Upload) -> None:
+        self._body: Body | None = None
+        self._upload: Upload | None = None
+        if mode == "rb":
+            body: Any = opened
+            super().__init__(fs, path, mode, cache_type="none", size=body.info.size)
+            self._body, self._at = body, 0
+            self._etag = body.info.etag or None
+            self._details = fs.describe(body.info)
+        else:
+            upload: Any = opened
+            super().__init__(fs, path, mode)
+            self._upload = upload
+            self.loc = upload.size
+
+    async def read(self, length: int | None = -1) -> bytes:
+        """Read so many bytes, less only at the end; all that is left by default.
+
+        Raises
+        ------
+        FileChangedError
+            After a seek: the file was replaced since it was opened.
+        """
+        if self.mode != "rb":
+            raise io.UnsupportedOperation("not readable")
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        left = max(0, self.size - self.loc)
+        want = left if length is None or length < 0 else min(length, left)
+        if not want:
+            return b""
+        if self._body is None or self._at != self.loc:
+            self._drop_body()
+            key = self.fs.space.key(self.path)
+            self._body = await self.fs.client.open(key, self.loc, None, self._etag)
+        data = await self._body.read(want)
+        self.loc += len(data)
+        self._at = self.loc
+        return data
+
+    async def write(self, data: Any) -> int:
+        """Accept bytes, and wait only while as many parts as may be are in flight.
+
+        Returns
+        -------
+        int
+            The bytes accepted: all of them.
+
+        Raises
+        ------
+        OSError
+            A part failed. The upload has been removed, the old object is still there.
+        """
+        if self._upload is None:
+            raise io.UnsupportedOperation("not writable")
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        try:
+            await self._upload.write(data)
+        except BaseException:
+            await self._drop()
+            raise
+        written = memoryview(data).nbytes
+        self.loc += written
+        return written
+
+    async def flush(self, force: bool = False) -> None:
+        """Do nothing: an object cannot be published in part."""
+
+    async def close(self) -> None:
+        """Publish what was written, and end the file."""
+        if self.closed:
+            return
+        if self._upload is None:
+            self.closed = True
+            self._drop_body()
+            return
+        try:
+            await self._upload.commit()
+        except BaseException:
+            await self._drop()
+            raise
+        self.closed = True
+
+    async def discard(self) -> None:
+        """Publish nothing, remove the upload, and end the file."""
+        if self._upload is not None and not self.closed:
+            self.closed = True
+            await self._upload.abort()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self._upload is not None and not self.closed:
+            await self._drop()
+        await self.close()
+
+    async def _drop(self) -> None:
+        """Discard because of a failure, which must not be hidden by another one here."""
+        self.closed = True
+        if self._upload is not None:
+            await self._upload.give_up()
+
+    def _drop_body(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
+
+    def __del__(self) -> None:
+        # A file that was never closed publishes nothing; nobody is there to await its upload's end.
+        if getattr(self, "_body", None) is not None:
+            self._drop_body()

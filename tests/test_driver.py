@@ -1345,16 +1345,3 @@ def test_sixteen_threads_on_one_driver(driver: StorageDriver, raw: Place) -> Non
     left = itertools.product(range(0, 16, 2), ("moved", "stream", "writer"))
     assert raw.keys() == sorted(f"t{number}/{name}" for number, name in left)
     assert raw.uploads() == []
-
-
-def test_large_writers_in_threads(driver: StorageDriver, raw: Place) -> None:
-    def work(number: int) -> None:
-        with driver.writer(f"/{number}") as writer:
-            for _ in range(11):
-                writer.write(bytes([number]) * (MIB // 2))
-            writer.commit()
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
-    for number in range(8):
-        assert raw.get(str(number)) == bytes([number]) * (11 * (MIB // 2))

@@ -20,6 +20,7 @@ CHUNK = 5 * 2**20
 
 
 class TestStorageDriver(StorageDriverSuite):
+    large = CHUNK + 2**20
     many = 150  # more than a page of a listing is test_walk's and test_driver's
     patience = 30  # SeaweedFS lists a directory for 13 to 24 s after its last file is gone
 

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from glob import has_magic
 from typing import IO, Any
 
-from fsspec.asyn import sync
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 
 from regfs.answers import Body
@@ -23,6 +22,7 @@ from regfs.ranges import NEAR, Block, merge
 from regfs.transfer import batches, copy_object, delete_keys, gather
 from regfs.tree import RegistryTree
 from regfs.upload import Upload
+from regfs.waiting import sync
 
 _BLOCK = 2**20
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, BinaryIO
 
-from fsspec.asyn import sync
-
 from regfs.client import MAX_PRESIGN
 from regfs.errors import (
     BucketNotFoundError,
@@ -25,6 +23,7 @@ from regfs.errors import (
 from regfs.filesystem import DEFAULT_EXPIRY, RegistryFileSystem
 from regfs.paths import check_driver_path
 from regfs.reader import BodyReader
+from regfs.waiting import sync
 from regfs.walk import StopWalk, Walk, read
 from regfs.writer import FileWriter
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from fsspec.asyn import sync
 from fsspec.spec import AbstractBufferedFile
 
 from regfs.stream import FIRST_BLOCK, StreamCache
 from regfs.upload import Upload
+from regfs.waiting import sync
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -10,8 +10,6 @@ import errno
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from fsspec.asyn import sync
-
 from regfs import pending
 from regfs.answers import Body, ObjectInfo
 from regfs.client import MAX_PRESIGN
@@ -19,6 +17,7 @@ from regfs.contents import RegistryContents
 from regfs.errors import BucketNotFoundError
 from regfs.pending import PendingUpload
 from regfs.upload import Upload
+from regfs.waiting import sync
 
 if TYPE_CHECKING:
     from regfs.afile import RegistryAsyncFile

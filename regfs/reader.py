@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from fsspec.asyn import sync
+from regfs.waiting import sync
 
 if TYPE_CHECKING:
     from regfs.answers import Body

@@ -23,6 +23,7 @@ from regfs.errors import BucketNotFoundError
 from regfs.lane import CanonicalLane
 from regfs.parameters import DriverParameters
 from regfs.paths import PROTOCOL, KeySpace, split_url
+from regfs.waiting import mirror_blocking
 
 Info = dict[str, Any]
 
@@ -61,6 +62,7 @@ class RegistryTree(AsyncFileSystem):
     _pid: int
     _loop: asyncio.AbstractEventLoop | None
     cachable = True
+    mirror_sync_methods = False  # done in __init__, by waiting.mirror_blocking
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class RegistryTree(AsyncFileSystem):
         super().__init__(
             asynchronous=asynchronous, loop=loop, batch_size=batch_size, use_listings_cache=False
         )
+        mirror_blocking(self)
         self.space = KeySpace(self.parameters.bucket, self.parameters.root_directory)
         # pandas repeats with anon=True what failed for lack of permission; keys that were given stay in
         # force, so that the second failure tells what the first did.

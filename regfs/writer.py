@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fsspec.asyn import sync
-
 from regfs.resume import ResumableUpload
+from regfs.waiting import sync
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import errno
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import pytest
 from botocore import exceptions as boto
+from fsspec.asyn import get_loop
+from fsspec.exceptions import FSTimeoutError
 
 import regfs
+from regfs import RegistryFileSystem, StorageDriver
 from regfs.errors import (
     BucketNotFoundError,
     DriverError,
@@ -24,6 +29,7 @@ from regfs.errors import (
     of_service,
     translate,
 )
+from regfs.waiting import sync
 
 URL = "regfs://registry/docker/a"
 ENDPOINT = "http://127.0.0.1:1"
@@ -255,3 +261,48 @@ class TestTranslate:
 )
 def test_faults_in_the_program_are_not_the_services(error: Exception, expected: bool) -> None:
     assert of_service(error) is expected
+
+
+class TestATimeoutKeepsWhatItSays:
+    """fsspec would raise an empty error instead, from Python 3.11 on."""
+
+    @pytest.fixture
+    def fs(self, monkeypatch: pytest.MonkeyPatch) -> RegistryFileSystem:
+        fs = RegistryFileSystem(bucket="b", region="us-east-1", accesskey="a", secretkey="s")
+
+        async def attempts(*args: object) -> None:
+            told = TimeoutError(errno.ETIMEDOUT, "the service did not answer in time", "regfs://b/file")
+            raise told from KeyError("the cause")
+
+        monkeypatch.setattr(fs.client.lane, "attempts", attempts)
+        return fs
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda fs: fs.cat_file("/file"),
+            lambda fs: fs.open("/file"),
+            lambda fs: fs.ls("/"),
+            lambda fs: fs.pipe("/file", b"content"),
+            lambda fs: fs.uploads(),
+            lambda fs: StorageDriver(fs).get_content("/file"),
+            lambda fs: StorageDriver(fs).reader("/file"),
+            lambda fs: StorageDriver(fs).writer("/file", append=True),
+            lambda fs: StorageDriver(fs).walk("/", lambda info: None),
+        ],
+    )
+    def test_on_both_faces(
+        self, fs: RegistryFileSystem, call: Callable[[RegistryFileSystem], object]
+    ) -> None:
+        with pytest.raises(TimeoutError) as caught:
+            call(fs)
+        assert caught.value.errno == errno.ETIMEDOUT
+        assert str(caught.value).endswith("in time: 'regfs://b/file'")
+        assert isinstance(caught.value.__cause__, KeyError)
+
+    def test_a_timeout_of_the_waiting_itself_stays_fsspecs(self) -> None:
+        async def forever() -> None:
+            await asyncio.sleep(60)
+
+        with pytest.raises(FSTimeoutError):
+            sync(get_loop(), forever, timeout=0.05)

@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "writer": {"resume", "waiting"},
     "driver": {"client", "errors", "filesystem", "paths", "reader", "waiting", "walk", "writer"},
     "": {"_version"},
+    "upath": {"paths"},
     "image": {"layout"},
     "local": {"_supervisor"},
     "demo": {"driver", "image", "layout", "local"},
@@ -84,6 +85,7 @@ MAY_IMPORT_OF_OTHERS: dict[str, set[str]] = {
     "rich": {"demo"},
     "s3fs": {"lane"},
     "tenacity": {"retry"},
+    "upath": {"upath"},
     "yaml": {"config"},
 }
 HEAVY = ("aiobotocore", "aiohttp", "botocore", "dask", "pandas", "s3fs", "yaml")

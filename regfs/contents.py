@@ -52,7 +52,8 @@ class RegistryContents(RegistryTree):
                 return b""
             return await self.client.get(key, start, end)
         except FileNotFoundError as exc:
-            raise await self._no_file(path, exc) from exc
+            await self._raise_no_file(path, exc)
+            raise
 
     async def _cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
         if recursive:  # the files of the trees: fsspec would read the directories as well

@@ -125,7 +125,8 @@ class RegistryFileSystem(RegistryContents):
         try:
             return await self.client.open(self._file_key(path), start, stop)
         except FileNotFoundError as exc:
-            raise await self._no_file(path, exc) from exc
+            await self._raise_no_file(path, exc)
+            raise
 
     async def open_upload(self, path: str, mode: str) -> Upload:
         """Begin to write a file.

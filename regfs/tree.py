@@ -209,6 +209,12 @@ class RegistryTree(AsyncFileSystem):
             return missing
         return IsADirectoryError(errno.EISDIR, "Is a directory", self.space.url(path))
 
+    async def _raise_no_file(self, path: str, missing: FileNotFoundError) -> None:
+        """Raise if something else is there instead; an error must not become its own cause."""
+        found = await self._no_file(path, missing)
+        if found is not missing:
+            raise found from missing
+
     async def _info(self, path: str, **kwargs: Any) -> Info:
         path = self._strip_own(path)
         if path == "/":

@@ -739,3 +739,12 @@ class TestPandas:
         frame.to_parquet("regfs:///set", storage_options=options, partition_cols=["part"])
         read = pd.read_parquet("regfs:///set", storage_options=options)
         assert sorted(read["a"]) == list(range(10))
+
+
+@pytest.mark.parametrize("call", ["cat_file", "open"])
+def test_a_missing_file_is_not_its_own_cause(options: dict[str, Any], call: str) -> None:
+    """Whoever follows the causes, as a pickler of tracebacks does, would never come to an end."""
+    with pytest.raises(FileNotFoundError) as caught:
+        getattr(RegistryFileSystem(**options), call)("/missing")
+    assert caught.value.__cause__ is not caught.value
+    assert caught.value.__context__ is not caught.value

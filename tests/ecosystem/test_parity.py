@@ -1,6 +1,6 @@
 """regfs and s3fs look at the same objects and tell the same, but for what the README calls a difference.
 
-s3fs is given ``bucket/root/a/b`` where regfs is given ``/a/b``; names in answers are compared without the
+s3fs is given ``bucket/base/a/b`` where regfs is given ``/a/b``; names in answers are compared without the
 former's ``bucket/root``. Of an info dictionary the keys are compared that both have.
 """
 

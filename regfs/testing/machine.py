@@ -295,5 +295,6 @@ def machine(make_driver: Callable[[], Driver], **attributes: Any) -> type[unitte
         A ``unittest.TestCase``, which pytest collects; its attribute ``settings`` is Hypothesis'.
     """
     members = {"make_driver": lambda self: make_driver(), **attributes}
-    made: type[unittest.TestCase] = type("DriverMachine", (DriverMachine,), members).TestCase  # type: ignore[attr-defined]
-    return made
+    made: type[DriverMachine] = type("DriverMachine", (DriverMachine,), members)
+    case: type[unittest.TestCase] = made.TestCase
+    return case

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -349,8 +350,8 @@ class StreamTests(SuiteBase):
         size = self.large if given == "large" else int(given)
         driver.put_content(path, b"old")
         with pytest.raises(_ReaderError) as caught:
-            driver.write_stream(path, offset, _FailingReader(content_of(size)))  # type: ignore[arg-type]
-        assert caught.value.bytes_read == size  # type: ignore[attr-defined]
+            driver.write_stream(path, offset, cast("BinaryIO", _FailingReader(content_of(size))))
+        assert vars(caught.value)["bytes_read"] == size
         assert driver.get_content(path) == b"old"
 
     # -- URLs -----------------------------------------------------------------------------------------

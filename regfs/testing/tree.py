@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
@@ -161,8 +161,8 @@ class TreeTests(SuiteBase):
         for count in range(1, len(everything) + 1):
             left = iter(range(count - 1))
 
-            def act(info: FileInfo, left: object = left) -> None:
-                if next(left, None) is None:  # type: ignore[call-overload]
+            def act(info: FileInfo, left: Iterator[int] = left) -> None:
+                if next(left, None) is None:
                     raise StopWalk
 
             assert self.walked(driver, tree, act) == everything[:count]

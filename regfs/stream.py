@@ -1,14 +1,16 @@
 """How an open file reads: a small first block, then one response for as long as reading goes forward.
 
 Opening costs one GET of the first block, which tells size and version as well, so a small file is read by
-that GET alone. What lies behind is read out of a response that stays open. A jump forward reads on through
-it, for a request costs the time of megabytes, and takes from the wire no more than what is passed; a jump
-elsewhere opens another response. Where jumps go on, each is a GET of what is asked for alone, so that the
-connection lives: a response that is not read to its end takes its connection with it.
+that GET alone. What lies behind is read out of a response that stays open and is read no further than asked:
+to the end of the file where reading is sequential, and behind a jump as far as s3fs would have read at once.
+A jump forward reads on through it. What passes by a reader that jumps is kept for a while, so that it finds
+there what it comes back for. Where it comes back for nothing, each jump is a GET of what is asked for alone,
+so that the connection lives: a response that is not read to its end takes its connection with it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +23,13 @@ FIRST_BLOCK = 64 * 1024
 """Bytes that opening a file reads: links, manifests and configs whole, of a blob hardly anything."""
 WINDOW = 2**20
 """Bytes that are taken from an open response at once, so that small reads do not each wait for the loop."""
-SPAN = 50 * 2**20
-"""Bytes behind a jump that one response covers, and that are rather passed than jumped over."""
+AHEAD = 50 * 2**20
+"""Bytes that the response to a jump covers beyond what was asked for, and that a jump forward rather passes
+than jumps over; s3fs' block size."""
+KEPT = 50 * 2**20
+"""Bytes that are kept of what a jumping reader has passed; s3fs keeps a block."""
 JUMPS = 3
-"""Responses that may be dropped half-read, one after the other, before jumps get what they ask for alone."""
+"""Jumps, one after the other, whose responses were good for nothing else, before more ask for no more."""
 
 
 class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
@@ -56,65 +61,95 @@ class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
     ) -> None:
         super().__init__(WINDOW, None, size)
         self._head = head
-        self._window = b""
-        self._window_start = len(head)
+        # What is kept: pieces that follow each other, the last of them up to where the response is read.
+        self._pieces: deque[tuple[int, bytes]] = deque()
+        self._at = len(head)
         self._open_body = open_body
         self._read_body = read_body
         self._drop_body = drop_body
         self._body: Body | None = None
-        self._body_at = 0
         self._body_stop = 0
-        self._dropped = 0
+        self._ahead: int | None = None  # None: reading is sequential, responses cover all the rest
+        self._last = 0  # where the last read ended
+        self._reach = 0  # how far a look ahead goes that began with a read out of the head
+        self._jumps = 0
 
     def _fetch(self, start: int | None, stop: int | None) -> bytes:
         start = start or 0
         stop = self.size if stop is None else min(stop, self.size)
-        pieces = []
+        found = []
+        if start < len(self._head):
+            self._reach = stop + AHEAD if stop > self._reach else self._reach
+            if start not in (0, self._last) and not self._pieces:
+                self._ahead = 0
+        self._last = max(start, stop)
         while start < stop:
-            if start < len(self._head):
-                piece = self._head[start:stop]
+            piece = self._kept(start, stop)
+            if piece is None:
+                self._load(start, stop)
             else:
-                if not self._window_start <= start < self._window_start + len(self._window):
-                    self._load(start, stop)
-                offset = start - self._window_start
-                piece = self._window[offset : offset + stop - start]
-            pieces.append(piece)
-            start += len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                found.append(piece)
+                start += len(piece)
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def _kept(self, start: int, stop: int) -> bytes | None:
+        """Give what is there of [start, stop) from its start on, if anything is."""
+        if start < len(self._head):
+            return self._head[start:stop]
+        for begin, piece in reversed(self._pieces):
+            if begin <= start:
+                return piece[start - begin : stop - begin] if start < begin + len(piece) else None
+        return None
 
     def _load(self, start: int, stop: int) -> None:
-        """Put the window where reading is: over [start, …), at least one byte of it."""
-        follows = start == self._window_start + len(self._window)
-        if self._body is None or not self._body_at <= start < self._body_stop:
+        """Get at least one byte of [start, stop), which are not kept."""
+        follows = start == self._at
+        if self._body is None or not self._at <= start <= self._at + AHEAD or start >= self._body_stop:
+            self._turn(start, stop, follows)
+        elif self._ahead is not None:
+            self._jumps = 0  # the response to a jump serves another read
+        stop = min(max(stop, start + (WINDOW if self._ahead is None else FIRST_BLOCK)), self._body_stop)
+        while self._at <= start:
+            # What is passed comes in windows, what is wanted in one piece.
+            self._take((stop if self._at == start else min(self._at + WINDOW, start)) - self._at)
+        if self._at == self._body_stop:
             self.close()
-            if not follows and self._dropped >= JUMPS:
-                self._single(start, stop)
-                return
-            self._body_stop = self.size if follows else min(start + SPAN, self.size)
-            self._body = self._open_body(start, self._body_stop)
-            self._body_at = start
-        while self._body_at < start:
-            self._body_at += len(self._read_body(self._body, min(start - self._body_at, WINDOW)))
-        self._window = self._read_body(self._body, max(stop - start, WINDOW if follows else FIRST_BLOCK))
-        self._window_start = start
-        self._body_at = start + len(self._window)
-        if follows or self._body_at == self._body_stop:
-            self._dropped = 0
 
-    def _single(self, start: int, stop: int) -> None:
-        stop = min(max(stop, start + FIRST_BLOCK), self.size)
-        body = self._open_body(start, stop)
+    def _turn(self, start: int, stop: int, follows: bool) -> None:
+        """Open another response, from start on."""
+        self.close()
+        if not follows:
+            # A look ahead that the head has served so far goes no further than if it had begun there.
+            near = start < self._reach and stop <= self._reach
+            self._ahead = self._reach - stop if near else AHEAD if self._jumps < JUMPS else 0
+            self._reach = 0
+            self._jumps += 1
+            self._pieces.clear()
+        elif self._ahead is not None:
+            self._jumps = 0
+            self._ahead = AHEAD
+        end = self.size if self._ahead is None else max(stop + self._ahead, start + FIRST_BLOCK)
+        self._body_stop = min(end, self.size)
+        self._body = self._open_body(start, self._body_stop)
+        self._at = start
+
+    def _take(self, n: int) -> None:
         try:
-            self._window = self._read_body(body, stop - start)
-            self._window_start = start
-        finally:
-            self._drop_body(body)
+            piece = self._read_body(self._body, n)  # type: ignore[arg-type]  # _load has opened it
+        except BaseException:
+            self.close()  # nobody knows how far it was read
+            raise
+        self._pieces.append((self._at, piece))
+        self._at += len(piece)
+        # A sequential reader keeps two windows, for the few bytes that it may step back.
+        least = 2 * WINDOW if self._ahead is None else KEPT
+        while len(self._pieces) > 2 and self._at - self._pieces[1][0] >= least:
+            self._pieces.popleft()
 
     def close(self) -> None:
-        """Drop the open response."""
+        """Let go of the open response, read to its end or not."""
         body, self._body = self._body, None
         if body is not None:
-            self._dropped += self._body_at < self._body_stop
             self._drop_body(body)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import s3fs
+from fsspec.caching import ReadAheadCache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs import RegistryFileSystem
+from regfs import RegistryFileSystem, stream
 from regfs.ranges import LARGEST, NEAR, merge
+from regfs.stream import FIRST_BLOCK, StreamCache
 
 if TYPE_CHECKING:
     from proxy import CountingProxy
@@ -114,14 +117,16 @@ class TestCatRanges:
 class TestParquet:
     """Reads of a column, counted beside s3fs on the same file: no more requests, hardly more bytes."""
 
-    ROWS = 200_000
+    ROWS = 1_000_000
 
-    def cost(self, proxy: CountingProxy, fs: Any, path: str, columns: list[str]) -> tuple[int, int, Any]:
+    def cost(
+        self, proxy: CountingProxy, fs: Any, path: str, columns: list[str] | None, pre_buffer: bool
+    ) -> tuple[int, int, Any]:
         import pyarrow.parquet as pq
 
         with proxy.counting() as seen, fs.open(path, "rb") as file:
-            # Column by column: read_table reads in several threads, in an order that is chance, for s3fs too.
-            table = pq.ParquetFile(file, pre_buffer=False).read(columns=columns, use_threads=False)
+            # In one thread: with more the order of the reads is chance, and so are the counts, for s3fs too.
+            table = pq.ParquetFile(file, pre_buffer=pre_buffer).read(columns=columns, use_threads=False)
         gets = [request for request in seen if request.method == "GET"]
         asked = 0
         for request in gets:
@@ -129,9 +134,10 @@ class TestParquet:
             asked += int(stop) + 1 - int(start)
         return len(seen), asked, table
 
-    @pytest.mark.parametrize("columns", [["small"], ["large"]])
+    @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+    @pytest.mark.parametrize("pre_buffer", [False, True])
     def test_columns(
-        self, proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place, columns: list[str]
+        self, proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place, pre_buffer: bool
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -142,10 +148,11 @@ class TestParquet:
                 "small": pa.array([n % 7 for n in range(self.ROWS)], pa.int8()),
                 "large": pa.array([rng.random() for _ in range(self.ROWS)]),
                 "text": pa.array([f"row {n % 1000}" for n in range(self.ROWS)]),
+                "noise": pa.array([rng.randbytes(8) for _ in range(self.ROWS)]),
             }
         )
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, row_group_size=50_000)
+        pq.write_table(table, sink, row_group_size=250_000)
         content = sink.getvalue().to_pybytes()
         raw.put("table.parquet", content)
         theirs = s3fs.S3FileSystem(
@@ -155,12 +162,13 @@ class TestParquet:
             skip_instance_cache=True,
         )
         ours = RegistryFileSystem(**proxied_options)
-        requests, asked, got = self.cost(proxy, ours, "/table.parquet", columns)
         full = f"{raw.bucket}/{raw.prefix}table.parquet"
-        their_requests, their_bytes, expected = self.cost(proxy, theirs, full, columns)
-        assert got.equals(expected)
-        assert requests <= their_requests
-        assert asked <= their_bytes + 64 * 1024
+        for columns in (["small"], ["large"], ["noise"], ["small", "text"], ["small", "noise"], None):
+            requests, asked, got = self.cost(proxy, ours, "/table.parquet", columns, pre_buffer)
+            their_requests, their_bytes, expected = self.cost(proxy, theirs, full, columns, pre_buffer)
+            assert got.equals(expected)
+            assert requests <= their_requests, columns
+            assert asked <= their_bytes + 64 * 1024, columns
 
 
 class TestJumps:
@@ -178,7 +186,7 @@ class TestJumps:
         self, fs: RegistryFileSystem, proxy: CountingProxy, large: bytes
     ) -> None:
         with proxy.counting() as seen, fs.open("/large") as file:
-            for at in range(100_000, self.LARGE, 500_000):
+            for at in [*range(100_000, self.LARGE, 500_000), 2_000_000]:  # back to what it has passed, too
                 file.seek(at)
                 assert file.read(1000) == large[at : at + 1000]
         assert len(seen) == 2
@@ -205,3 +213,87 @@ class TestJumps:
                 file.seek(at)
                 assert file.read(count) == large[at : at + count]
                 assert file.tell() == max(at, min(at + count, self.LARGE))
+
+
+class _Opened:
+    """Stands for a response, on a content in memory; breaks when told to."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.at, self.stop = start, stop
+
+
+class TestStream:
+    """The cache alone, with smaller limits, on 64 MiB of which every byte tells its place."""
+
+    AHEAD, KEPT = 5 * 2**20, 16 * 2**20
+    SIZE = 64 * 2**20
+    CONTENT = np.arange(SIZE // 4, dtype=np.uint32).tobytes()
+
+    def cache(self, opened: list[tuple[int, int]], broken: list[bool]) -> StreamCache:
+        def open_body(start: int, stop: int) -> Any:
+            opened.append((start, stop))
+            return _Opened(start, stop)
+
+        def read_body(body: Any, n: int) -> bytes:
+            n = min(n, body.stop - body.at)
+            body.at += n if not broken else n // 2
+            if broken:
+                raise ConnectionResetError(broken.pop())
+            return self.CONTENT[body.at - n : body.at]
+
+        return StreamCache(self.SIZE, self.CONTENT[:FIRST_BLOCK], open_body, read_body, lambda body: None)
+
+    @pytest.fixture(autouse=True)
+    def smaller(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(stream, "AHEAD", self.AHEAD)
+        monkeypatch.setattr(stream, "KEPT", self.KEPT)
+
+    @pytest.mark.parametrize("seed", range(10))
+    def test_every_way_about(self, seed: int) -> None:
+        rng = random.Random(seed)
+        broken: list[bool] = []
+        cache = self.cache([], broken)
+        at = 0
+        for _ in range(400):
+            way = rng.random()
+            if way < 0.2:
+                at = rng.randrange(self.SIZE + 10)
+            elif way < 0.5:
+                at = max(0, at + rng.randrange(-3_000_000, 6_000_000))
+            stop = at + rng.choice([0, 1, 1000, 70_000, 3_000_000, 9_000_000])
+            if rng.random() < 0.05 and not broken:
+                broken.append(True)
+            try:
+                assert cache._fetch(at, stop) == self.CONTENT[at:stop]
+            except ConnectionResetError:
+                assert cache._fetch(at, stop) == self.CONTENT[at:stop]
+            at = stop
+        assert sum(len(piece) for _, piece in cache._pieces) <= self.KEPT + 9_000_000
+
+    def test_sequential_is_one_response_and_keeps_little(self) -> None:
+        opened: list[tuple[int, int]] = []
+        cache = self.cache(opened, [])
+        for at in range(0, self.SIZE, 100_000):
+            assert cache._fetch(at, at + 100_000) == self.CONTENT[at : at + 100_000]
+            assert sum(len(piece) for _, piece in cache._pieces) <= 3 * 2**20
+            if at > 500_000:  # and steps back
+                assert cache._fetch(at - 500_000, at) == self.CONTENT[at - 500_000 : at]
+        assert opened == [(FIRST_BLOCK, self.SIZE)]
+
+    def test_never_more_requests_than_by_reading_ahead(self) -> None:
+        # Parquet's way: column by column through the row groups, each group behind the one before.
+        columns = [0, 5_000, 2_000_000, 2_050_000]  # where each begins in its group
+        for wanted in ([0], [1], [2], [0, 2], [0, 1, 2], [1, 0], [2, 0]):
+            opened: list[tuple[int, int]] = []
+            cache = self.cache(opened, [])
+            theirs: list[tuple[int, int]] = []
+            other = ReadAheadCache(
+                self.AHEAD, lambda a, b, t=theirs: t.append((a, b)) or self.CONTENT[a:b], self.SIZE
+            )
+            for column in wanted:
+                for group in range(4, 50_000_000, 5_500_000):
+                    start, stop = group + columns[column], group + columns[column + 1]
+                    assert cache._fetch(start, stop) == other._fetch(start, stop)
+            assert len(opened) <= len(theirs)
+            cost = [sum(b - a for a, b in spans) for spans in (opened, theirs)]
+            assert cost[0] <= cost[1] + FIRST_BLOCK, (wanted, opened, theirs)

@@ -40,7 +40,7 @@ class RegistryContents(RegistryTree):
         self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
         path = self._strip_own(path)
-        key = self.space.key(path)
+        key = self._file_key(path)
         try:
             if start is not None and start < 0 and end is None:
                 return await self.client.get_suffix(key, -start)
@@ -58,7 +58,8 @@ class RegistryContents(RegistryTree):
     async def _cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
         if recursive:  # the files of the trees: fsspec would read the directories as well
             tops = await self._expand_path(path)
-            path = [name for top in tops for name in await self._find(top)]
+            files = [name for top in tops for name in await self._find(top)]
+            path = path if files == [self._strip_own(path)] else files
         return await super()._cat(path, **kwargs)
 
     async def _cat_ranges(
@@ -135,7 +136,7 @@ class RegistryContents(RegistryTree):
             raise
 
     def _file_key(self, path: str) -> str:
-        """Give the key of a file to be written; the root cannot be one."""
+        """Give the key of a file; the root cannot be one."""
         if path == "/":
             raise IsADirectoryError(errno.EISDIR, "Is a directory", self.space.url(path))
         return self.space.key(path)

@@ -6,7 +6,9 @@ block, not at all. Nothing is published by the garbage collector.
 
 from __future__ import annotations
 
+import codecs
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 from fsspec.spec import AbstractBufferedFile
@@ -56,6 +58,7 @@ class RegistryFile(AbstractBufferedFile):
         size: int | None = None,
         **kwargs: Any,
     ) -> None:
+        self._pid = os.getpid()
         self._key = fs.space.key(path)
         self._head = b""
         self._etag: str | None = None
@@ -209,6 +212,8 @@ class RegistryFile(AbstractBufferedFile):
 
     def forget(self) -> None:
         """Publish nothing and do not wait: for a file that was never closed."""
+        if getattr(self, "_pid", None) != os.getpid():
+            return  # a forked child's copy; the upload and the response are the parent's
         upload = getattr(self, "_upload", None)
         if upload is not None and not self.closed and not self._dropped:
             self._dropped = True
@@ -282,6 +287,8 @@ class WholeText(_Whole, io.TextIOWrapper):
     def __init__(self, buffer: Any, file: RegistryFile, **kwargs: Any) -> None:
         super().__init__(buffer, **kwargs)
         self._file = file
+        if file.loc == 0 and codecs.lookup(self.encoding).name in ("utf-16", "utf-32"):
+            self.write("\ufeff")  # the byte order mark, which Python leaves out where it cannot seek
 
 
 class WholeBinary(_Whole, io.BufferedWriter):

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import io
 import logging
+import os
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = logging.getLogger("regfs")
+
+_lanes: weakref.WeakSet[CanonicalLane] = weakref.WeakSet()
+_of_parent: list[Any] = []
+
+
+def _after_fork() -> None:
+    """Leave a parent's connections alone, in its child, for ever.
+
+    Both processes have the same sockets and the same epoll set. To close one here, as the collector does to a
+    session that nobody uses, would take it out of the parent's set, and the parent would wait for its next
+    answer until that times out.
+    """
+    for lane in _lanes:
+        _of_parent.extend(lane.forget())
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @functools.lru_cache(maxsize=1)
@@ -62,7 +80,7 @@ class CanonicalLane:
     asynchronous : bool
         Whether the caller's own event loop is used; then the caller closes what it opened.
     loop : asyncio.AbstractEventLoop, optional
-        fsspec's loop, otherwise.
+        fsspec's loop, otherwise; in a forked child another one.
     """
 
     def __init__(
@@ -78,11 +96,12 @@ class CanonicalLane:
         self.space = space
         self._anonymous = anonymous
         self._asynchronous = asynchronous
-        self._loop = loop
+        self.loop = loop
         # A session belongs to the loop it was opened on; so a new loop (asyncio.run twice, a forked child)
         # finds none of its own here and opens one.
         self._sessions: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._limiters: weakref.WeakKeyDictionary[Any, AsyncLimiter] = weakref.WeakKeyDictionary()
+        _lanes.add(self)
         if parameters.log_level != "off":
             logger.setLevel(logging.DEBUG)
 
@@ -146,7 +165,7 @@ class CanonicalLane:
             client_kwargs=client,
             config_kwargs=config,
             asynchronous=self._asynchronous,
-            loop=self._loop,
+            loop=self.loop,
             skip_instance_cache=True,
             use_listings_cache=False,
         )
@@ -162,6 +181,13 @@ class CanonicalLane:
 
             self._limiters[loop] = AsyncLimiter(rate, 1)
         return self._limiters[loop]
+
+    def forget(self) -> list[Any]:
+        """Give all sessions away, of all loops."""
+        kept = [list(self._sessions.items()), list(self._limiters.items())]
+        self._sessions = weakref.WeakKeyDictionary()
+        self._limiters = weakref.WeakKeyDictionary()
+        return kept
 
     async def close(self) -> None:
         """Close the running loop's connections; the next request opens new ones."""

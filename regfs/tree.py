@@ -139,7 +139,7 @@ class RegistryTree(AsyncFileSystem):
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._loop = None if self.asynchronous else get_loop()
-            self.client = self._new_client()
+            self.client.lane.loop = self._loop
         return self._loop
 
     def _new_client(self) -> S3Client:
@@ -356,7 +356,9 @@ class RegistryTree(AsyncFileSystem):
             return found if detail else list(found)
         base = self.space.prefix(path)
         found = {}
+        there = path == "/" and not prefix
         async for page in self.client.pages(base + prefix):
+            there = there or bool(page.objects)
             for item in page.objects:
                 key = item.key
                 if self.space.addressable(key):
@@ -366,7 +368,7 @@ class RegistryTree(AsyncFileSystem):
                     while len(directory) > len(path) and directory not in found:
                         found[directory] = self._directory(directory)
                         directory = self._parent(directory)
-        if found or path == "/":
+        if there:
             if withdirs:
                 found.setdefault(path, self._directory(path))
         elif not prefix:

@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """Many processes over one bucket: dask on a cluster of two, and multiprocessing by itself."""
 
 from __future__ import annotations
@@ -46,7 +45,11 @@ def cluster() -> Iterator[Client]:
     """Two worker processes, started by dask's nanny with "spawn"."""
     with (
         start_cluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
+            n_workers=2,
+            threads_per_worker=2,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # its own default, even for None, is a port that may be taken
         ) as local,
         connect(local) as client,
     ):

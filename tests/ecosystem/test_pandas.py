@@ -72,7 +72,8 @@ class TestFormats:
         first = pd.read_csv(f"{base}/x.csv", nrows=3, storage_options=options)
         assert list(first["n"]) == [0, 1, 2]
 
-    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+    # In "utf-16" pandas' own wrapper writes no mark to a file that cannot seek, and misses it when it reads.
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "latin-1"])
     def test_csv_in_an_encoding(
         self, table: pd.DataFrame, base: str, options: dict[str, Any], encoding: str
     ) -> None:

@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """What fsspec builds on a filesystem: globs, chains, caches, copies, transactions; and who reads with it."""
 
 from __future__ import annotations

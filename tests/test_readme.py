@@ -30,6 +30,8 @@ def section(title: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+# dask still calls set_index and reset_index so, which pandas 3.1 warns of.
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame:DeprecationWarning")
 def test_the_code_runs(server: Server, options: dict[str, Any]) -> None:
     first, *others = PYTHON
     printed = ast.literal_eval(first.removeprefix("options = "))

@@ -418,6 +418,15 @@ class TestChanging:
         with pytest.raises(FileNotFoundError):
             fs.rm("/a", recursive=True)
 
+    def test_rm_of_a_plan_made_before(self, fs: RegistryFileSystem, raw: Place) -> None:
+        for key in ("d/a/1", "d/a/b/2", "d/c"):
+            raw.put(key, b"")
+        for path in fs.find("/d", withdirs=True)[1:]:  # as zarr's clear() does: parents come first
+            fs.rm(path, recursive=True)
+        assert raw.keys() == []
+        with pytest.raises(FileNotFoundError):
+            fs.rm("/d/a", recursive=True)
+
     def test_rm_of_single_files(self, fs: RegistryFileSystem, raw: Place) -> None:
         fs.pipe({"/a": b"", "/b": b"", "/d/c": b""})
         with pytest.raises(IsADirectoryError):

@@ -12,14 +12,14 @@ from hypothesis.stateful import run_state_machine_as_test
 
 pytest.importorskip("zarr", minversion="3", reason="zarr 3 needs Python 3.11")
 
-from zarr.api.asynchronous import open_group  # noqa: E402 - only where it is there
-from zarr.core.buffer import Buffer, cpu  # noqa: E402
-from zarr.core.sync import sync  # noqa: E402
-from zarr.storage import FsspecStore  # noqa: E402
-from zarr.testing.stateful import ZarrHierarchyStateMachine, ZarrStoreStateMachine  # noqa: E402
-from zarr.testing.store import StoreTests  # noqa: E402
+from zarr.api.asynchronous import open_group
+from zarr.core.buffer import Buffer, cpu
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore
+from zarr.testing.stateful import ZarrHierarchyStateMachine, ZarrStoreStateMachine
+from zarr.testing.store import StoreTests
 
-from regfs import RegistryFileSystem  # noqa: E402
+from regfs import RegistryFileSystem
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ class TestStore(StoreTests[FsspecStore, cpu.Buffer]):
         return self.store_cls(**store_kwargs)
 
     async def get(self, store: FsspecStore, key: str) -> Buffer:
-        return cpu.Buffer.from_bytes(self.blocking.cat_file(f"{store.path}/{key}"))
+        data: Buffer = cpu.Buffer.from_bytes(self.blocking.cat_file(f"{store.path}/{key}"))
+        return data
 
     async def set(self, store: FsspecStore, key: str, value: Buffer) -> None:
         self.blocking.pipe_file(f"{store.path}/{key}", value.to_bytes())

@@ -30,8 +30,6 @@ _BLOCK = 2**20
 class RegistryContents(RegistryTree):
     """The base of :class:`~regfs.RegistryFileSystem` that moves whole files."""
 
-    _removed = "/"  # the tree that was removed last
-
     # -- whole files ----------------------------------------------------------------------------------
 
     async def read_key(self, path: str) -> bytes:
@@ -301,13 +299,9 @@ class RegistryContents(RegistryTree):
             for top in await self._expand_path(path):
                 try:
                     await self.delete_tree(top)
-                    self._removed = top
                 except FileNotFoundError:
-                    # What a pattern matched a moment ago may be gone, what was named must be there. But a
-                    # plan made by find(withdirs=True), as zarr's, removes what is in a directory after it.
-                    matched = isinstance(path, str) and has_magic(path)
-                    if not matched and not top.startswith(f"{self._removed}/"):
-                        raise
+                    if not isinstance(path, str) or not has_magic(path):
+                        raise  # what a pattern matched a moment ago may be gone, what was named must be there
             return
         paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
         infos = await gather([lambda p=p: self._info(p) for p in paths], self.batch_size)  # type: ignore[misc]  # a lambda's default has no type

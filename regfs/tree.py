@@ -374,7 +374,12 @@ class RegistryTree(AsyncFileSystem):
         elif not prefix:
             with contextlib.suppress(FileNotFoundError):
                 found = {path: self.describe(await self.client.head(self.space.key(path)))}
-        return {name: found[name] for name in sorted(found)} if detail else sorted(found)
+        names = sorted(found)
+        if withdirs:
+            # A level at a time: zarr's clear() removes each entry with all that is in it, in this order, and
+            # stops at the first that is gone with its parent. All of the first level must be gone by then.
+            names.sort(key=lambda name: name.count("/"))
+        return {name: found[name] for name in names} if detail else names
 
     async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
         found = await self._find(path, maxdepth=maxdepth, detail=True, **kwargs)

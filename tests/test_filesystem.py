@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gzip
 import io
@@ -418,12 +419,19 @@ class TestChanging:
         with pytest.raises(FileNotFoundError):
             fs.rm("/a", recursive=True)
 
-    def test_rm_of_a_plan_made_before(self, fs: RegistryFileSystem, raw: Place) -> None:
-        for key in ("d/a/1", "d/a/b/2", "d/c"):
+    def test_find_gives_a_level_at_a_time(self, fs: RegistryFileSystem, raw: Place) -> None:
+        for key in ("d/a/1", "d/a/b/2", "d/c", "d/e/3"):
             raw.put(key, b"")
-        for path in fs.find("/d", withdirs=True)[1:]:  # as zarr's clear() does: parents come first
-            fs.rm(path, recursive=True)
+        levels = ["/d", "/d/a", "/d/c", "/d/e", "/d/a/1", "/d/a/b", "/d/e/3", "/d/a/b/2"]
+        assert fs.find("/d", withdirs=True) == list(fs.find("/d", withdirs=True, detail=True)) == levels
+        with contextlib.suppress(FileNotFoundError):  # as zarr's clear() does
+            for path in fs.find("/d", withdirs=True)[1:]:
+                fs.rm(path, recursive=True)
         assert raw.keys() == []
+
+    def test_rm_of_what_went_with_its_parent(self, fs: RegistryFileSystem, raw: Place) -> None:
+        raw.put("d/a/1", b"")
+        fs.rm("/d", recursive=True)
         with pytest.raises(FileNotFoundError):
             fs.rm("/d/a", recursive=True)
 

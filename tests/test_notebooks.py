@@ -60,6 +60,8 @@ def test_there_are_three() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_a_clean_kernel(path: Path, tmp_path: Path) -> None:
     # In a process of its own, and with nothing of the user's: what jupyter leaves behind is not ours.
+    # The first import of matplotlib on a machine tells on stderr that it looks for fonts; this one does it.
+    subprocess.run([sys.executable, "-c", "import matplotlib.pyplot"], check=True, capture_output=True)
     room = tmp_path / "room"
     room.mkdir()
     env = {

@@ -1,35 +1,44 @@
 """The S3 operations that regfs uses, in terms of keys. Knows requests and answers, no paths and no files.
 
 Every request that creates an object takes its encryption, ACL and storage class from one place,
-:meth:`S3Client._creation`. How a request travels is :mod:`regfs.lane`'s business.
+:meth:`MultipartClient._creation`. How a request travels is :mod:`regfs.lane`'s business:
+each of the hot ones has two forms, one for the fast lane and one for botocore.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from regfs import checksums
-from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, PartInfo, UploadInfo, object_info
-from regfs.errors import BucketNotFoundError, FileChangedError, UploadNotFoundError
-from regfs.lane import CanonicalLane
+from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, header_info, object_info
+from regfs.checksums import compute
+from regfs.documents import delete_request, parse_deleted, parse_page
+from regfs.errors import BucketNotFoundError
+from regfs.fast import Stream, read
+from regfs.multipart import CONTENT_TYPE, MultipartClient, headers
+from regfs.retry import status
 
 PAGE = 1000
 """The most keys that one listing page or one DeleteObjects request holds."""
 MAX_PRESIGN = 7 * 24 * 3600
 """Seconds that a presigned URL may be valid, signature version 4's own limit."""
-CONTENT_TYPE = "application/octet-stream"
-"""What the registry's driver gives every object (Go: ``getContentType``)."""
 
-logger = logging.getLogger("regfs")
+_PARAMETERS = {
+    "Prefix": "prefix",
+    "Delimiter": "delimiter",
+    "ContinuationToken": "continuation-token",
+    "StartAfter": "start-after",
+}
 
 
-class S3Client:
+def _span(start: int, stop: int | None) -> str:
+    """Give the Range header of the bytes from `start` up to `stop`; "" for all."""
+    return f"bytes={start}-{'' if stop is None else stop - 1}" if start or stop is not None else ""
+
+
+class S3Client(MultipartClient):
     """The operations on one bucket.
 
     Parameters
@@ -38,60 +47,30 @@ class S3Client:
         Carries the requests.
     """
 
-    def __init__(self, lane: CanonicalLane) -> None:
-        self.lane = lane
-        self.parameters = lane.parameters
-        self.space = lane.space
-        self.bucket = lane.space.bucket
-
-    def _creation(self) -> dict[str, Any]:
-        """Give what every request that creates an object carries, be it put, copy or multipart."""
-        p = self.parameters
-        extra: dict[str, Any] = {"ACL": p.object_acl}
-        if p.encrypt:
-            extra["ServerSideEncryption"] = "aws:kms" if p.key_id else "AES256"
-            if p.key_id:
-                extra["SSEKMSKeyId"] = p.key_id
-        if p.storage_class != "NONE":
-            extra["StorageClass"] = p.storage_class
-        return extra
-
-    @property
-    def _algorithm(self) -> str:
-        return "" if self.parameters.checksum_disabled else self.parameters.checksum_algorithm
-
-    async def _checksum(self, data: bytes) -> dict[str, str]:
-        """Give the field that lets the service verify a body, if one is asked for."""
-        if not self._algorithm:
-            return {}
-        value = await asyncio.to_thread(checksums.compute, self._algorithm, data)
-        return {checksums.field(self._algorithm): value}
-
     # -- reading --------------------------------------------------------------------------------------
 
     async def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read an object or its bytes from `start` up to `stop`; past the end is empty. One GET."""
+        return await self._read(key, start, _span(start, stop))
 
-        async def once() -> bytes:
-            body = await self._open(key, start, stop, None)
+    async def get_suffix(self, key: str, length: int) -> bytes:
+        """Read the last `length` bytes, or all of a shorter object. One GET."""
+        return await self._read(key, 0, f"bytes=-{length}")
+
+    async def _read(self, key: str, start: int, span: str) -> bytes:
+        async def read(opening: Awaitable[Body]) -> bytes:
+            body = await opening
             try:
                 return await body.read(body.info.size)
             finally:
                 body.close()
 
-        return await self.lane.attempts(once, "get_object", key)
-
-    async def get_suffix(self, key: str, length: int) -> bytes:
-        """Read the last `length` bytes, or all of a shorter object. One GET."""
-
-        async def once() -> bytes:
-            body = await self._open(key, 0, None, None, f"bytes=-{length}")
-            try:
-                return await body.read(length)
-            finally:
-                body.close()
-
-        return await self.lane.attempts(once, "get_object", key)
+        return await self.lane.attempts(
+            lambda: read(self._open(key, start, span, None)),
+            "get_object",
+            key,
+            lambda: read(self._open_fast(key, start, span, None)),
+        )
 
     async def open(self, key: str, start: int = 0, stop: int | None = None, etag: str | None = None) -> Body:
         """Begin to read from `start` up to `stop`, of the version `etag` if given. One GET.
@@ -101,43 +80,67 @@ class S3Client:
         FileChangedError
             The object has another ETag by now.
         """
-        return await self.lane.attempts(lambda: self._open(key, start, stop, etag), "get_object", key)
+        span = _span(start, stop)
+        return await self.lane.attempts(
+            lambda: self._open(key, start, span, etag),
+            "get_object",
+            key,
+            lambda: self._open_fast(key, start, span, etag),
+        )
 
-    async def _open(
-        self, key: str, start: int, stop: int | None, etag: str | None, span: str | None = None
-    ) -> Body:
-        kwargs: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
-        if span is None and (start or stop is not None):
-            span = f"bytes={start}-{'' if stop is None else stop - 1}"
-        if span:
-            kwargs["Range"] = span
+    async def _open_fast(self, key: str, start: int, span: str, etag: str | None) -> Body:
+        headers = {"range": span} if span else {}
         if etag:
-            kwargs["IfMatch"] = etag
-        session = await self.lane.session()
-        from botocore.exceptions import ClientError
-
+            headers["if-match"] = etag
         try:
-            answer = await session.get_object(**kwargs)
-        except ClientError as exc:
-            meta = exc.response.get("ResponseMetadata", {})
-            if meta.get("HTTPStatusCode") != 416:
-                raise
-            # At or past the end. The header tells the size; where a service leaves it out, only a range
-            # that begins at 0 is certain to mean an empty object.
-            told = meta.get("HTTPHeaders", {}).get("content-range", "").rpartition("/")[2]
-            size = int(told) if told.isdigit() else (await self.head(key)).size if start else 0
-            info = ObjectInfo(key, size, datetime.fromtimestamp(0, timezone.utc), etag or "")
-            return Body(info, EmptyStream(), 0, lambda exc: self.lane.failed(key, exc))
+            response = await self.lane.fast.send("GET", key, headers=headers, success=(206 if span else 200,))
+        except Exception as exc:
+            if status(exc) == 416:
+                return await self._past_end(key, start, etag, exc)
+            raise
+        length = int(response.headers["Content-Length"])
+        size = int(response.headers.get("Content-Range", f"/{length}").rpartition("/")[2])
+        info = header_info(key, size, response.headers)
+        return Body(info, Stream(response), length, lambda exc: self.lane.failed(key, exc))
+
+    async def _open(self, key: str, start: int, span: str, etag: str | None) -> Body:
+        session = await self.lane.session()
+        kwargs = {name: value for name, value in (("Range", span), ("IfMatch", etag)) if value}
+        try:
+            answer = await session.get_object(Bucket=self.bucket, Key=key, **kwargs)
+        except Exception as exc:
+            if status(exc) == 416:
+                return await self._past_end(key, start, etag, exc)
+            raise
         length = int(answer["ContentLength"])
         size = int(answer.get("ContentRange", f"/{length}").rpartition("/")[2])
         return Body(
             object_info(key, size, answer), answer["Body"], length, lambda exc: self.lane.failed(key, exc)
         )
 
+    async def _past_end(self, key: str, start: int, etag: str | None, refusal: Any) -> Body:
+        """Give the empty body of a range that begins at or past the end."""
+        # The header tells the size; where a service leaves it out, only a range that begins at 0 is certain
+        # to mean an empty object.
+        headers = refusal.response["ResponseMetadata"].get("HTTPHeaders", {})
+        told = headers.get("content-range", "").rpartition("/")[2]
+        size = int(told) if told.isdigit() else (await self.head(key)).size if start else 0
+        info = ObjectInfo(key, size, datetime.fromtimestamp(0, timezone.utc), etag or "")
+        return Body(info, EmptyStream(), 0, lambda exc: self.lane.failed(key, exc))
+
     async def head(self, key: str) -> ObjectInfo:
         """Ask for an object's size and properties. One HEAD."""
-        answer = await self.lane.call("head_object", key, Key=key)
-        return object_info(key, int(answer["ContentLength"]), answer)
+
+        async def fast() -> ObjectInfo:
+            response = await self.lane.fast.send("HEAD", key)
+            response.release()
+            return header_info(key, int(response.headers["Content-Length"]), response.headers)
+
+        async def call() -> ObjectInfo:
+            answer = await self.lane.request("head_object", Key=key)
+            return object_info(key, int(answer["ContentLength"]), answer)
+
+        return await self.lane.attempts(call, "head_object", key, fast)
 
     async def list_page(
         self,
@@ -155,25 +158,38 @@ class S3Client:
         OSError
             The service answered with a key outside `prefix`, which might lie outside the root directory.
         """
-        kwargs: dict[str, Any] = {"Prefix": prefix, "MaxKeys": limit}
-        if delimiter:
-            kwargs["Delimiter"] = delimiter
-        if token:
-            kwargs["ContinuationToken"] = token
-        elif start_after:  # some services answer an empty StartAfter with nothing
-            kwargs["StartAfter"] = start_after
+        # Some services answer an empty start-after with nothing.
+        asked = {
+            "Prefix": prefix,
+            "Delimiter": delimiter,
+            "ContinuationToken": token or "",
+            "StartAfter": "" if token else start_after,
+        }
+        asked = {name: value for name, value in asked.items() if value or name == "Prefix"}
+
+        async def fast() -> ListPage:
+            names = [(_PARAMETERS[name], value) for name, value in asked.items()]
+            query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(limit)), *names]
+            return parse_page(await read(await self.lane.fast.send("GET", "", query=query)))
+
+        async def call() -> ListPage:
+            answer = await self.lane.request("list_objects_v2", None, **asked, MaxKeys=limit)
+            objects = [
+                object_info(item["Key"], int(item["Size"]), item) for item in answer.get("Contents", ())
+            ]
+            prefixes = [item["Prefix"] for item in answer.get("CommonPrefixes", ())]
+            return ListPage(objects, prefixes, answer.get("NextContinuationToken"))
+
         try:
-            answer = await self.lane.call("list_objects_v2", prefix, **kwargs)
+            page = await self.lane.attempts(call, "list_objects_v2", prefix, fast)
         except FileNotFoundError as exc:  # a listing can miss nothing but its bucket
             text = "the bucket does not exist; create it or correct bucket and regionendpoint"
             raise BucketNotFoundError(errno.ENOENT, text, self.space.url("/")) from exc
-        objects = [object_info(item["Key"], int(item["Size"]), item) for item in answer.get("Contents", ())]
-        prefixes = [item["Prefix"] for item in answer.get("CommonPrefixes", ())]
-        for name in (*(item.key for item in objects), *prefixes):
+        for name in (*(item.key for item in page.objects), *page.prefixes):
             if not name.startswith(prefix):
                 text = f"the service listed {name!r}, which does not begin with {prefix!r}"
                 raise OSError(errno.EIO, text, self.space.url(self.space.path(prefix)))
-        return ListPage(objects, prefixes, answer.get("NextContinuationToken"))
+        return page
 
     async def pages(
         self, prefix: str, *, delimiter: str = "", start_after: str = ""
@@ -195,28 +211,18 @@ class S3Client:
         FileExistsError
             `exclusive`, and the key is taken.
         """
-        condition = {"IfNoneMatch": "*"} if exclusive else {}
-        with self._taken(key, exclusive):
-            await self.lane.call(
-                "put_object",
-                key,
-                Key=key,
-                Body=data,
-                ContentType=CONTENT_TYPE,
-                **condition,
-                **await self._checksum(data),
-                **self._creation(),
-            )
+        fields = {"ContentType": CONTENT_TYPE, **await self._checksum(data), **self._creation()}
 
-    @contextmanager
-    def _taken(self, key: str, exclusive: bool) -> Iterator[None]:
-        """Call a failed condition what it is where the condition was that the key is free."""
-        try:
-            yield
-        except FileChangedError as exc:
-            if not exclusive:
-                raise
-            raise FileExistsError(errno.EEXIST, "File exists", self.space.url(self.space.path(key))) from exc
+        async def fast() -> None:
+            (await self.lane.fast.send("PUT", key, headers=headers(fields), body=data)).release()
+
+        async def call() -> None:
+            condition = {"IfNoneMatch": "*"} if exclusive else {}
+            await self.lane.request("put_object", data, Key=key, **condition, **fields)
+
+        with self._taken(key, exclusive):
+            # What depends on the key's being free must not be sent twice without need.
+            await self.lane.attempts(call, "put_object", key, None if exclusive else fast)
 
     async def delete(self, keys: Sequence[str]) -> list[tuple[str, str]]:
         """Delete up to 1,000 keys, be they there or not. One DELETE.
@@ -227,14 +233,33 @@ class S3Client:
             The keys that could not be deleted, each with S3's error code.
         """
         if len(keys) == 1:
-            try:
-                await self.lane.call("delete_object", keys[0], Key=keys[0])
-            except PermissionError:
-                return [(keys[0], "AccessDenied")]
-            return []
-        batch = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-        answer = await self.lane.call("delete_objects", keys[0], Delete=batch)
-        return [(item.get("Key", "?"), item.get("Code", "?")) for item in answer.get("Errors", ())]
+            return await self._delete_one(keys[0])
+
+        async def fast() -> list[tuple[str, str]]:
+            body = delete_request(keys)
+            sums = {"content-md5": compute("MD5", body), "content-type": "application/xml"}
+            response = await self.lane.fast.send("POST", "", query=[("delete", "")], headers=sums, body=body)
+            return parse_deleted(await read(response))
+
+        async def call() -> list[tuple[str, str]]:
+            batch = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            answer = await self.lane.request("delete_objects", Delete=batch)
+            return [(item.get("Key", "?"), item.get("Code", "?")) for item in answer.get("Errors", ())]
+
+        return await self.lane.attempts(call, "delete_objects", keys[0], fast)
+
+    async def _delete_one(self, key: str) -> list[tuple[str, str]]:
+        async def fast() -> None:
+            (await self.lane.fast.send("DELETE", key, success=(204, 200))).release()
+
+        async def call() -> None:
+            await self.lane.request("delete_object", Key=key)
+
+        try:
+            await self.lane.attempts(call, "delete_object", key, fast)
+        except PermissionError:
+            return [(key, "AccessDenied")]
+        return []
 
     async def copy(self, source: ObjectInfo, key: str) -> None:
         """Copy an object within the bucket on the server, on condition that it is still `source`. One PUT.
@@ -249,116 +274,6 @@ class S3Client:
             **({"CopySourceIfMatch": source.etag} if source.etag else {}),
             **self._creation(),
         )
-
-    # -- multipart uploads ----------------------------------------------------------------------------
-
-    async def create_upload(self, key: str, like: ObjectInfo | None = None) -> str:
-        """Begin a multipart upload and give its id; `like` hands down content type and metadata."""
-        extra: dict[str, Any] = {"ContentType": (like and like.content_type) or CONTENT_TYPE}
-        if like and like.metadata:
-            extra["Metadata"] = like.metadata
-        if self._algorithm not in ("", "MD5"):  # a part may only carry what the upload was begun with
-            extra["ChecksumAlgorithm"] = self._algorithm
-        answer = await self.lane.call("create_multipart_upload", key, Key=key, **extra, **self._creation())
-        return str(answer["UploadId"])
-
-    async def upload_part(self, key: str, upload: str, number: int, data: bytes) -> PartInfo:
-        """Upload one part."""
-        checksum = await self._checksum(data)
-        fields = {"UploadId": upload, "PartNumber": number, "Body": data, **checksum}
-        answer = await self.lane.call("upload_part", key, Key=key, **fields)
-        return PartInfo(number, answer["ETag"], len(data), checksum.get(f"Checksum{self._algorithm}", ""))
-
-    async def copy_part(
-        self, key: str, upload: str, number: int, source: ObjectInfo, start: int, stop: int
-    ) -> PartInfo:
-        """Make a part of the bytes from `start` up to `stop` of an object that is still `source`."""
-        answer = await self.lane.call(
-            "upload_part_copy",
-            key,
-            Key=key,
-            UploadId=upload,
-            PartNumber=number,
-            CopySource={"Bucket": self.bucket, "Key": source.key},
-            CopySourceRange=f"bytes={start}-{stop - 1}",
-            **({"CopySourceIfMatch": source.etag} if source.etag else {}),
-        )
-        return PartInfo(number, answer["CopyPartResult"]["ETag"], stop - start)
-
-    async def complete_upload(
-        self, key: str, upload: str, parts: Sequence[PartInfo], *, exclusive: bool = False
-    ) -> None:
-        """Make the object of the parts, which must be in order of their numbers."""
-        listed = {
-            "Parts": [
-                {
-                    "PartNumber": part.number,
-                    "ETag": part.etag,
-                    **({checksums.field(self._algorithm): part.checksum} if part.checksum else {}),
-                }
-                for part in parts
-            ]
-        }
-        condition = {"IfNoneMatch": "*"} if exclusive else {}
-        with self._taken(key, exclusive):
-            await self.lane.call(
-                "complete_multipart_upload",
-                key,
-                Key=key,
-                UploadId=upload,
-                MultipartUpload=listed,
-                **condition,
-            )
-
-    async def give_up(self, key: str, upload: str) -> None:
-        """Abort an upload after a failure, which must not be hidden by another one here."""
-        try:
-            await self.abort_upload(key, upload)
-        except OSError as exc:
-            logger.warning("upload %s of %s could not be aborted and stays: %s", upload, key, exc)
-
-    async def abort_upload(self, key: str, upload: str) -> None:
-        """Remove an upload and its parts; one that is gone already is no error."""
-        try:
-            await self.lane.call("abort_multipart_upload", key, Key=key, UploadId=upload)
-        except UploadNotFoundError:
-            logger.debug("upload %s of %s was gone already", upload, key)
-
-    async def uploads(self, prefix: str) -> AsyncIterator[UploadInfo]:
-        """List all pending uploads under a prefix, page by page."""
-        marker: dict[str, str] = {}
-        while True:
-            answer = await self.lane.call("list_multipart_uploads", prefix, Prefix=prefix, **marker)
-            for item in answer.get("Uploads", ()):
-                if item["Key"].startswith(prefix):
-                    yield UploadInfo(
-                        item["Key"], item["UploadId"], item["Initiated"].astimezone(timezone.utc)
-                    )
-            if not answer.get("IsTruncated"):
-                return
-            # Both markers: S3 ignores an upload id without its key and would repeat the first page for ever.
-            # SeaweedFS pages by upload id alone, names no key, and skips uploads where it is given one.
-            names = ("KeyMarker", "UploadIdMarker")
-            following = {name: answer[f"Next{name}"] for name in names if answer.get(f"Next{name}")}
-            if following in ({}, marker):
-                raise OSError(errno.EIO, "the service repeats a page of uploads", self.space.url("/"))
-            marker = following
-
-    async def parts(self, key: str, upload: str) -> list[PartInfo]:
-        """List an upload's parts in order; of a part uploaded twice, the version that counts."""
-        found: dict[int, tuple[tuple[datetime, int], PartInfo]] = {}
-        after = 0
-        while True:
-            answer = await self.lane.call("list_parts", key, Key=key, UploadId=upload, PartNumberMarker=after)
-            for item in answer.get("Parts", ()):
-                part = PartInfo(int(item["PartNumber"]), item["ETag"], int(item["Size"]))
-                # Services tell seconds; a part that was uploaded again has only grown.
-                version = item["LastModified"], part.size
-                if part.number not in found or found[part.number][0] <= version:
-                    found[part.number] = version, part
-            after, before = int(answer.get("NextPartNumberMarker") or 0), after
-            if not answer.get("IsTruncated") or after <= before:
-                return [found[number][1] for number in sorted(found)]
 
     # -- presigned URLs -------------------------------------------------------------------------------
 

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from regfs._version import __version__
 from regfs.errors import of_service, translate
-from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, retry
+from regfs.fast import FastLane
+from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, retry, status, transient
+from regfs.sigv4 import Credentials
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = logging.getLogger("regfs")
+
+_FINAL = {404, 412, 416}
+"""Statuses of the fast lane that tell all there is to know: missing, replaced, past the end."""
+_ELSEWHERE = {301, 302, 307, 308}
+"""Statuses that send every request to another place, which botocore finds."""
 
 _lanes: weakref.WeakSet[CanonicalLane] = weakref.WeakSet()
 _of_parent: list[Any] = []
@@ -95,6 +102,10 @@ class CanonicalLane:
         self.parameters = parameters
         self.space = space
         self._anonymous = anonymous
+        self.fast = FastLane(parameters, self._credentials, self._address)
+        if anonymous:
+            self.fast.off()
+        self._chains: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._asynchronous = asynchronous
         self.loop = loop
         # A session belongs to the loop it was opened on; so a new loop (asyncio.run twice, a forked child)
@@ -170,6 +181,33 @@ class CanonicalLane:
             use_listings_cache=False,
         )
 
+    async def _credentials(self) -> Credentials | None:
+        """Give the credentials in force now; those of the chain are refreshed when they have to be."""
+        p = self.parameters
+        if p.access_key:
+            return Credentials(p.access_key, p.secret_key, p.session_token)
+        loop = asyncio.get_running_loop()
+        if loop not in self._chains:
+            await self.session()
+            s3 = self._sessions[loop][p.endpoint_url or ""]
+            self._chains[loop] = await s3.session.get_credentials()
+        chain = self._chains[loop]
+        if chain is None:
+            return None
+        found = await chain.get_frozen_credentials()
+        return Credentials(found.access_key, found.secret_key, found.token or "")
+
+    async def _address(self) -> str:
+        """Give the URL of the bucket, with a final slash, as botocore addresses it."""
+        session = await self.session()
+        url = await session.generate_presigned_url(
+            "get_object", Params={"Bucket": self.space.bucket, "Key": "-"}, ExpiresIn=60
+        )
+        address = str(url).partition("?")[0].removesuffix("-")
+        # URLs are presigned for AWS' global host, which redirects; requests go to the region's own.
+        region = self.parameters.region or "us-east-1"
+        return address.replace("s3.amazonaws.com/", f"s3.{region}.amazonaws.com/")
+
     def _limiter(self) -> AsyncLimiter | None:
         """Give the running loop's request limit (``maxrequestspersecond``), which counts retries too."""
         rate = self.parameters.max_requests_per_second
@@ -184,30 +222,48 @@ class CanonicalLane:
 
     def forget(self) -> list[Any]:
         """Give all sessions away, of all loops."""
-        kept = [list(self._sessions.items()), list(self._limiters.items())]
+        kept = [list(self._sessions.items()), list(self._limiters.items()), *self.fast.forget()]
         self._sessions = weakref.WeakKeyDictionary()
+        self._chains = weakref.WeakKeyDictionary()
         self._limiters = weakref.WeakKeyDictionary()
         return kept
 
     async def close(self) -> None:
         """Close the running loop's connections; the next request opens new ones."""
+        await self.fast.close()
+        self._chains.pop(asyncio.get_running_loop(), None)
         for s3 in self._sessions.pop(asyncio.get_running_loop(), {}).values():
             if s3._s3 is not None:  # noqa: SLF001 - s3fs offers no other way to await its closing
                 await s3._s3.close()  # noqa: SLF001
 
-    async def call(self, method: str, key: str, **kwargs: Any) -> Any:
+    async def request(self, method: str, body: bytes | None = None, **fields: Any) -> Any:
+        """Send one request about the bucket through botocore, once.
+
+        Parameters
+        ----------
+        method : str
+            botocore's name of the operation.
+        body : bytes, optional
+            What to send.
+        **fields
+            botocore's other arguments of the operation.
+        """
+        session = await self.session()
+        if body is not None:  # a file, as aiohttp would send large bytes in one go
+            fields["Body"] = _Body(body)
+        return await getattr(session, method)(Bucket=self.space.bucket, **fields)
+
+    async def call(self, method: str, key: str, **fields: Any) -> Any:
         """Send one request, again where that may help, and translate what still fails."""
-        body = kwargs.get("Body")
+        return await self.attempts(lambda: self.request(method, **fields), method, key)
 
-        async def once() -> Any:
-            session = await self.session()
-            if body is not None:  # a file, as aiohttp would send large bytes in one go
-                kwargs["Body"] = _Body(body)
-            return await getattr(session, method)(Bucket=self.space.bucket, **kwargs)
-
-        return await self.attempts(once, method, key)
-
-    async def attempts(self, call: Callable[[], Awaitable[T]], what: str, key: str) -> T:
+    async def attempts(
+        self,
+        call: Callable[[], Awaitable[T]],
+        what: str,
+        key: str,
+        fast: Callable[[], Awaitable[T]] | None = None,
+    ) -> T:
         """Make a call, again where that may help, and translate what still fails.
 
         Parameters
@@ -218,6 +274,8 @@ class CanonicalLane:
             The operation, for the log.
         key : str
             What it is about, for the error.
+        fast : callable, optional
+            Does the same by the fast lane, which is tried first if it may be.
 
         Raises
         ------
@@ -227,13 +285,22 @@ class CanonicalLane:
         started = time.monotonic()
         limiter = self._limiter()
 
-        async def paced() -> T:
+        async def paced(call: Callable[[], Awaitable[T]] = call) -> T:
             if limiter:
                 await limiter.acquire()
             return await call()
 
         try:
             try:
+                if fast is not None and await self.fast.ready():
+                    try:
+                        return await paced(fast)
+                    except Exception as exc:
+                        if status(exc) in _FINAL or transient(exc):
+                            raise
+                        if status(exc) in _ELSEWHERE:
+                            self.fast.off()
+                        logger.debug("%s %s: through botocore, after %s", what, key, type(exc).__name__)
                 return await paced()
             except Exception as exc:  # noqa: BLE001 - retry() raises it again unless it is transient
                 return await retry(paced, exc, self.parameters.max_retries)

@@ -29,12 +29,19 @@ _TRANSIENT_CODES = {
 }
 
 
+def status(error: BaseException) -> int | None:
+    """Give the HTTP status that an error of botocore carries."""
+    response = getattr(error, "response", None)
+    told = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    found = told.get("HTTPStatusCode")
+    return int(found) if found is not None else None
+
+
 def transient(error: BaseException) -> bool:
     """Tell whether the same request may succeed a moment later."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status in _TRANSIENT_STATUS or response.get("Error", {}).get("Code") in _TRANSIENT_CODES
+        return status(error) in _TRANSIENT_STATUS or response.get("Error", {}).get("Code") in _TRANSIENT_CODES
     from aiohttp import ClientPayloadError
     from botocore import exceptions as boto
 

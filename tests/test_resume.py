@@ -39,15 +39,15 @@ class Crash:
         self.under_way = 0
         self.lane = driver.fs.client.lane
         self.attempts = self.lane.attempts
-        self.lane.attempts = self.run  # type: ignore[method-assign]
+        self.lane.attempts = self.run  # type: ignore[method-assign, assignment]
 
-    async def run(self, call: Callable[[], Awaitable[Any]], what: str, key: str) -> Any:
+    async def run(self, call: Callable[[], Awaitable[Any]], *about: Any) -> Any:
         if self.left == 0:
             raise OSError("the process was killed")
         self.left -= 1
         self.under_way += 1
         try:
-            return await self.attempts(call, what, key)
+            return await self.attempts(call, *about)
         finally:
             self.under_way -= 1
 

@@ -1,0 +1,317 @@
+"""The fast lane: the hot requests, signed here and sent over one pool of aiohttp connections for each loop.
+
+It knows success and nothing else. Whatever is not a plain success is raised as botocore would raise it, and
+:mod:`regfs.lane` decides: what S3 has answered for good (a missing key) is told, all else is repeated through
+botocore, which follows redirects, refreshes credentials and reads every error. So nothing depends on this
+module being right about anything but success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from regfs._version import __version__
+from regfs.documents import parse_error
+from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT
+from regfs.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+    from regfs.parameters import DriverParameters
+
+POOL = 128
+"""Connections of one loop."""
+LARGE = 128 * 1024
+"""Bytes from which a body is hashed in a thread, and the size of the pieces that it is sent in."""
+
+
+class _Way(NamedTuple):
+    """How requests of one loop travel."""
+
+    session: ClientSession
+    signer: Signer
+    origin: str
+    path: str
+
+
+class FastLane:
+    """The fast way to one bucket.
+
+    Parameters
+    ----------
+    parameters : DriverParameters
+        The registry's parameters.
+    credentials : callable
+        Gives those in force now, or None where there are none.
+    address : callable
+        Gives the URL of the bucket, with a final slash, where the parameters do not tell it themselves.
+    """
+
+    def __init__(
+        self,
+        parameters: DriverParameters,
+        credentials: Callable[[], Awaitable[Credentials | None]],
+        address: Callable[[], Awaitable[str]],
+    ) -> None:
+        self.parameters = parameters
+        self._credentials = credentials
+        self._address = address
+        self._ways: weakref.WeakKeyDictionary[Any, _Way | None] = weakref.WeakKeyDictionary()
+        self._opening: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
+        p = parameters
+        elsewhere = p.accelerate or p.use_dual_stack or p.use_fips_endpoint
+        # Access points and directory buckets are signed for in ways of their own.
+        special = p.bucket.startswith("arn:") or p.bucket.endswith(("--x-s3", "--xa-s3"))
+        self.possible = p.v4_auth and not elsewhere and not special
+
+    async def ready(self) -> bool:
+        """Tell whether requests of the running loop may go this way, and open it at the first call."""
+        if not self.possible:
+            return False
+        loop = asyncio.get_running_loop()
+        if loop not in self._ways:
+            async with self._opening.setdefault(loop, asyncio.Lock()):
+                if loop not in self._ways:
+                    self._ways[loop] = await self._open()
+        return self._ways[loop] is not None
+
+    async def _open(self) -> _Way | None:
+        p = self.parameters
+        try:
+            if await self._credentials() is None:
+                return None
+        except Exception:  # noqa: BLE001 - the canonical lane will fail as well, and tell of it
+            return None
+        if p.endpoint_url and p.path_style:
+            bucket = f"{p.endpoint_url.rstrip('/')}/{p.bucket}/"
+        else:
+            bucket = await self._address()
+        parts = urlsplit(bucket)
+        if getproxies().get(parts.scheme) and not proxy_bypass(parts.hostname or ""):
+            return None
+        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+        tls: Any = True
+        if parts.scheme == "https":
+            tls = False if p.skip_verify else await asyncio.to_thread(_trust)
+        session = ClientSession(
+            connector=TCPConnector(limit=POOL, ssl=tls),
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT),
+            auto_decompress=False,
+            headers={"User-Agent": p.user_agent or f"regfs/{__version__}"},
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
+        )
+        weakref.finalize(self, _discard, asyncio.get_running_loop(), session)
+        usual = {"http": 80, "https": 443}[parts.scheme]
+        name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+        host = name if parts.port in (None, usual) else f"{name}:{parts.port}"
+        return _Way(session, Signer(p.region or "us-east-1", host), f"{parts.scheme}://{host}", parts.path)
+
+    def forget(self) -> list[Any]:
+        """Give all sessions away, of all loops."""
+        kept = list(self._ways.items())
+        self._ways = weakref.WeakKeyDictionary()
+        self._opening = weakref.WeakKeyDictionary()
+        return kept
+
+    async def close(self) -> None:
+        """Close the running loop's connections; the next request opens new ones."""
+        way = self._ways.pop(asyncio.get_running_loop(), None)
+        if way is not None:
+            await way.session.close()
+
+    def off(self) -> None:
+        """Send nothing more this way: the service sends every request elsewhere."""
+        self.possible = False
+
+    async def send(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        success: Sequence[int] = (200,),
+    ) -> ClientResponse:
+        """Send one request and give the response, whose body is the caller's to read or to close.
+
+        Parameters
+        ----------
+        method : str
+            The HTTP method.
+        key : str
+            The object's key; "" for the bucket.
+        query : sequence of (str, str)
+            Parameters, not encoded.
+        headers : mapping, optional
+            Signed with the request.
+        body : bytes, optional
+            What to send.
+        success : sequence of int
+            The statuses that are plain success.
+
+        Raises
+        ------
+        botocore.exceptions.ClientError
+            The service answered something else.
+        botocore.exceptions.HTTPClientError
+            It answered nothing.
+        """
+        way = self._ways[asyncio.get_running_loop()]
+        credentials = await self._credentials()
+        if way is None or credentials is None:
+            raise RuntimeError("not ready")
+        path = way.path + quote(key) if key else way.path
+        text = query_string(query)
+        digest = EMPTY_SHA256
+        if body:
+            digest = UNSIGNED if way.origin.startswith("https") else await _sha256(body)
+        signed = way.signer.sign(method, path, text, headers or {}, digest, credentials, time.time())
+        from aiohttp import ClientError
+        from yarl import URL
+
+        url = URL(f"{way.origin}{path}?{text}" if text else way.origin + path, encoded=True)
+        try:
+            response = await way.session.request(
+                method,
+                url,
+                headers=signed,
+                data=None if body is None else _payload(body),
+                allow_redirects=False,
+            )
+            if response.status in success:
+                return response
+            told = await response.read()
+        except (ClientError, TimeoutError) as exc:
+            raise broken(exc, way.origin) from exc
+        raise refused(response, told, method)
+
+
+def refused(response: ClientResponse, data: bytes, operation: str) -> Any:
+    """Give botocore's error for an answer that is no success."""
+    from botocore.exceptions import ClientError
+
+    code, message = parse_error(data) if data else ("", "")
+    answer = {
+        "Error": {"Code": code or str(response.status), "Message": message or response.reason or ""},
+        "ResponseMetadata": {
+            "HTTPStatusCode": response.status,
+            "HTTPHeaders": {name.lower(): value for name, value in response.headers.items()},
+        },
+    }
+    return ClientError(answer, operation)
+
+
+def broken(error: Exception, endpoint: str) -> Any:
+    """Give botocore's error for a connection that failed, as aiobotocore does."""
+    import aiohttp
+    from botocore import exceptions as boto
+
+    if isinstance(error, aiohttp.ClientSSLError):
+        return boto.SSLError(endpoint_url=endpoint, error=error)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return boto.ConnectTimeoutError(endpoint_url=endpoint, error=error)
+    if isinstance(error, TimeoutError):
+        return boto.ReadTimeoutError(endpoint_url=endpoint, error=error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return boto.EndpointConnectionError(endpoint_url=endpoint, error=error)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return error
+    return boto.ConnectionClosedError(endpoint_url=endpoint, request=None, error=error)
+
+
+async def read(response: ClientResponse) -> bytes:
+    """Read a response whole.
+
+    Raises
+    ------
+    botocore.exceptions.HTTPClientError
+        The connection broke.
+    """
+    from aiohttp import ClientError
+
+    try:
+        return await response.read()
+    except (ClientError, TimeoutError) as exc:
+        raise broken(exc, str(response.url.origin())) from exc
+
+
+class Stream:
+    """A response's body as :class:`~regfs.answers.Body` reads it."""
+
+    def __init__(self, response: ClientResponse) -> None:
+        self.read = response.content.read
+        self.close = response.close
+        """Drops the connection, unless the body was read to its end: then it is in the pool already."""
+
+
+def _discard(loop: asyncio.AbstractEventLoop, session: ClientSession) -> None:
+    """Close the connections of a lane that nobody has any more."""
+    if session.closed or loop.is_closed():
+        return
+    if loop.is_running():
+        with contextlib.suppress(RuntimeError):  # closed meanwhile: the interpreter ends
+            loop.call_soon_threadsafe(lambda: _CLOSING.add(loop.create_task(session.close())))
+        return
+    connector = session.connector
+    session.detach()
+    if connector is not None:
+        connector.close()
+
+
+_CLOSING: set[Any] = set()
+
+
+async def _sha256(body: bytes) -> str:
+    if len(body) < LARGE:
+        return hashlib.sha256(body).hexdigest()
+    return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def _payload_class() -> Any:
+    from aiohttp.payload import Payload
+
+    class Pieces(Payload):
+        """Bytes that are sent in pieces: in one they would be copied where the socket takes less."""
+
+        def __init__(self, body: bytes) -> None:
+            super().__init__(body)
+            self._size = len(body)
+
+        def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+            return str(self._value, encoding, errors)
+
+        async def write(self, writer: Any) -> None:
+            view = memoryview(self._value)
+            for start in range(0, len(view), LARGE):
+                await writer.write(view[start : start + LARGE])
+
+    return Pieces
+
+
+def _payload(body: bytes) -> Any:
+    return body if len(body) <= LARGE else _payload_class()(body)
+
+
+def _trust() -> Any:
+    """Give the certificates that botocore trusts."""
+    import os
+    import ssl
+
+    from botocore.httpsession import get_cert_path
+
+    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return ssl.create_default_context(cafile=named or get_cert_path(True))

@@ -1,0 +1,201 @@
+"""The operations of multipart uploads, and what every request that creates an object carries.
+
+The lower half of :class:`~regfs.client.S3Client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any
+
+from regfs import checksums
+from regfs.answers import ObjectInfo, PartInfo, UploadInfo
+from regfs.errors import FileChangedError, UploadNotFoundError
+from regfs.lane import CanonicalLane
+
+CONTENT_TYPE = "application/octet-stream"
+"""What the registry's driver gives every object (Go: ``getContentType``)."""
+
+logger = logging.getLogger("regfs")
+
+_HEADERS = {
+    "ACL": "x-amz-acl",
+    "ContentMD5": "content-md5",
+    "ContentType": "content-type",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "StorageClass": "x-amz-storage-class",
+    **{f"Checksum{name}": f"x-amz-checksum-{name.lower()}" for name in checksums.ALGORITHMS if name != "MD5"},
+}
+
+
+def headers(fields: dict[str, str]) -> dict[str, str]:
+    """Give the HTTP headers of some of botocore's fields."""
+    return {_HEADERS[name]: value for name, value in fields.items()}
+
+
+class MultipartClient:
+    """The base of :class:`~regfs.client.S3Client`, which documents the parameters."""
+
+    def __init__(self, lane: CanonicalLane) -> None:
+        self.lane = lane
+        self.parameters = lane.parameters
+        self.space = lane.space
+        self.bucket = lane.space.bucket
+
+    def _creation(self) -> dict[str, Any]:
+        """Give what every request that creates an object carries, be it put, copy or multipart."""
+        p = self.parameters
+        extra: dict[str, Any] = {"ACL": p.object_acl}
+        if p.encrypt:
+            extra["ServerSideEncryption"] = "aws:kms" if p.key_id else "AES256"
+            if p.key_id:
+                extra["SSEKMSKeyId"] = p.key_id
+        if p.storage_class != "NONE":
+            extra["StorageClass"] = p.storage_class
+        return extra
+
+    @property
+    def _algorithm(self) -> str:
+        return "" if self.parameters.checksum_disabled else self.parameters.checksum_algorithm
+
+    async def _checksum(self, data: bytes) -> dict[str, str]:
+        """Give the field that lets the service verify a body, if one is asked for."""
+        if not self._algorithm:
+            return {}
+        value = await asyncio.to_thread(checksums.compute, self._algorithm, data)
+        return {checksums.field(self._algorithm): value}
+
+    @contextmanager
+    def _taken(self, key: str, exclusive: bool) -> Iterator[None]:
+        """Call a failed condition what it is where the condition was that the key is free."""
+        try:
+            yield
+        except FileChangedError as exc:
+            if not exclusive:
+                raise
+            raise FileExistsError(errno.EEXIST, "File exists", self.space.url(self.space.path(key))) from exc
+
+    async def create_upload(self, key: str, like: ObjectInfo | None = None) -> str:
+        """Begin a multipart upload and give its id; `like` hands down content type and metadata."""
+        extra: dict[str, Any] = {"ContentType": (like and like.content_type) or CONTENT_TYPE}
+        if like and like.metadata:
+            extra["Metadata"] = dict(like.metadata)
+        if self._algorithm not in ("", "MD5"):  # a part may only carry what the upload was begun with
+            extra["ChecksumAlgorithm"] = self._algorithm
+        answer = await self.lane.call("create_multipart_upload", key, Key=key, **extra, **self._creation())
+        return str(answer["UploadId"])
+
+    async def upload_part(self, key: str, upload: str, number: int, data: bytes) -> PartInfo:
+        """Upload one part."""
+        checksum = await self._checksum(data)
+
+        async def fast() -> str:
+            query = [("partNumber", str(number)), ("uploadId", upload)]
+            sums = headers(checksum)
+            response = await self.lane.fast.send("PUT", key, query=query, headers=sums, body=data)
+            response.release()
+            return response.headers["ETag"]
+
+        async def call() -> str:
+            fields = {"Key": key, "UploadId": upload, "PartNumber": number, **checksum}
+            return str((await self.lane.request("upload_part", data, **fields))["ETag"])
+
+        etag = await self.lane.attempts(call, "upload_part", key, fast)
+        return PartInfo(number, etag, len(data), checksum.get(f"Checksum{self._algorithm}", ""))
+
+    async def copy_part(
+        self, key: str, upload: str, number: int, source: ObjectInfo, start: int, stop: int
+    ) -> PartInfo:
+        """Make a part of the bytes from `start` up to `stop` of an object that is still `source`."""
+        answer = await self.lane.call(
+            "upload_part_copy",
+            key,
+            Key=key,
+            UploadId=upload,
+            PartNumber=number,
+            CopySource={"Bucket": self.bucket, "Key": source.key},
+            CopySourceRange=f"bytes={start}-{stop - 1}",
+            **({"CopySourceIfMatch": source.etag} if source.etag else {}),
+        )
+        return PartInfo(number, answer["CopyPartResult"]["ETag"], stop - start)
+
+    async def complete_upload(
+        self, key: str, upload: str, parts: Sequence[PartInfo], *, exclusive: bool = False
+    ) -> None:
+        """Make the object of the parts, which must be in order of their numbers."""
+        listed = {
+            "Parts": [
+                {
+                    "PartNumber": part.number,
+                    "ETag": part.etag,
+                    **({checksums.field(self._algorithm): part.checksum} if part.checksum else {}),
+                }
+                for part in parts
+            ]
+        }
+        condition = {"IfNoneMatch": "*"} if exclusive else {}
+        with self._taken(key, exclusive):
+            await self.lane.call(
+                "complete_multipart_upload",
+                key,
+                Key=key,
+                UploadId=upload,
+                MultipartUpload=listed,
+                **condition,
+            )
+
+    async def give_up(self, key: str, upload: str) -> None:
+        """Abort an upload after a failure, which must not be hidden by another one here."""
+        try:
+            await self.abort_upload(key, upload)
+        except OSError as exc:
+            logger.warning("upload %s of %s could not be aborted and stays: %s", upload, key, exc)
+
+    async def abort_upload(self, key: str, upload: str) -> None:
+        """Remove an upload and its parts; one that is gone already is no error."""
+        try:
+            await self.lane.call("abort_multipart_upload", key, Key=key, UploadId=upload)
+        except UploadNotFoundError:
+            logger.debug("upload %s of %s was gone already", upload, key)
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UploadInfo]:
+        """List all pending uploads under a prefix, page by page."""
+        marker: dict[str, str] = {}
+        while True:
+            answer = await self.lane.call("list_multipart_uploads", prefix, Prefix=prefix, **marker)
+            for item in answer.get("Uploads", ()):
+                if item["Key"].startswith(prefix):
+                    yield UploadInfo(
+                        item["Key"], item["UploadId"], item["Initiated"].astimezone(timezone.utc)
+                    )
+            if not answer.get("IsTruncated"):
+                return
+            # Both markers: S3 ignores an upload id without its key and would repeat the first page for ever.
+            # SeaweedFS pages by upload id alone, names no key, and skips uploads where it is given one.
+            names = ("KeyMarker", "UploadIdMarker")
+            following = {name: answer[f"Next{name}"] for name in names if answer.get(f"Next{name}")}
+            if following in ({}, marker):
+                raise OSError(errno.EIO, "the service repeats a page of uploads", self.space.url("/"))
+            marker = following
+
+    async def parts(self, key: str, upload: str) -> list[PartInfo]:
+        """List an upload's parts in order; of a part uploaded twice, the version that counts."""
+        found: dict[int, tuple[tuple[datetime, int], PartInfo]] = {}
+        after = 0
+        while True:
+            answer = await self.lane.call("list_parts", key, Key=key, UploadId=upload, PartNumberMarker=after)
+            for item in answer.get("Parts", ()):
+                part = PartInfo(int(item["PartNumber"]), item["ETag"], int(item["Size"]))
+                # Services tell seconds; a part that was uploaded again has only grown.
+                version = item["LastModified"], part.size
+                if part.number not in found or found[part.number][0] <= version:
+                    found[part.number] = version, part
+            after, before = int(answer.get("NextPartNumberMarker") or 0), after
+            if not answer.get("IsTruncated") or after <= before:
+                return [found[number][1] for number in sorted(found)]

@@ -186,6 +186,7 @@ class RegistryTree(AsyncFileSystem):
             "name": self.space.path(item.key),
             "size": item.size,
             "type": "file",
+            "mtime": item.modified.timestamp(),  # pyarrow's FileInfo looks for it
             "LastModified": item.modified,
             "ETag": item.etag,
             "StorageClass": item.storage_class,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 pytest.importorskip("zarr", minversion="3", reason="zarr 3 needs Python 3.11")
 
+import zarr
+from upath import UPath
 from zarr.api.asynchronous import open_group
 from zarr.core.buffer import Buffer, cpu
 from zarr.core.sync import sync
@@ -20,6 +23,9 @@ from zarr.testing.stateful import ZarrHierarchyStateMachine, ZarrStoreStateMachi
 from zarr.testing.store import StoreTests
 
 from regfs import RegistryFileSystem
+
+if TYPE_CHECKING:
+    from servers import Place
 
 
 @pytest.fixture
@@ -36,24 +42,25 @@ class TestStore(StoreTests[FsspecStore, cpu.Buffer]):
     buffer_cls = cpu.Buffer
 
     @pytest.fixture
-    def store_kwargs(self, fs: RegistryFileSystem, options: dict[str, Any]) -> dict[str, Any]:
-        self.blocking = RegistryFileSystem(**options)
+    def store_kwargs(self, fs: RegistryFileSystem, raw: Place) -> dict[str, Any]:
+        self.raw = raw
         return {"fs": fs, "path": "/zarr"}
 
     @pytest.fixture
-    def store(self, store_kwargs: dict[str, Any]) -> FsspecStore:
-        return self.store_cls(**store_kwargs)
+    def store(self, open_kwargs: dict[str, Any]) -> FsspecStore:
+        store: FsspecStore = sync(self.store_cls.open(**open_kwargs))
+        return store
 
     @pytest.fixture
     def store_not_open(self, store_kwargs: dict[str, Any]) -> FsspecStore:
         return self.store_cls(**store_kwargs)
 
     async def get(self, store: FsspecStore, key: str) -> Buffer:
-        data: Buffer = cpu.Buffer.from_bytes(self.blocking.cat_file(f"{store.path}/{key}"))
+        data: Buffer = cpu.Buffer.from_bytes(self.raw.get(f"zarr/{key}"))
         return data
 
     async def set(self, store: FsspecStore, key: str, value: Buffer) -> None:
-        self.blocking.pipe_file(f"{store.path}/{key}", value.to_bytes())
+        self.raw.put(f"zarr/{key}", value.to_bytes())
 
     def test_store_repr(self, store: FsspecStore) -> None:
         assert str(store) == "<FsspecStore(RegistryFileSystem, /zarr)>"
@@ -72,6 +79,40 @@ class TestStore(StoreTests[FsspecStore, cpu.Buffer]):
             url = f"regfs://{options['bucket']}/zarr{path}"
             group = await open_group(store=url, storage_options=options)
             assert dict(group.attrs) == {"key": value}
+
+    async def test_clearing_a_tree(self, store: FsspecStore, raw: Place) -> None:
+        for key in ("a/b/1", "a/b/c/2", "a/d", "e", "f/3"):
+            await store.set(key, self.buffer_cls.from_bytes(b"1"))
+        raw.put("beside", b"")
+        await store.clear()
+        assert raw.keys() == ["beside"]
+
+    @pytest.mark.usefixtures("fs")  # which closes theirs as well
+    def test_by_mapper_and_upath(self, options: dict[str, Any], raw: Place) -> None:
+        mapper = RegistryFileSystem(**options).get_mapper("/mapped")
+        upath = UPath(f"regfs://{raw.bucket}/upath/", **options, asynchronous=True)
+        for store in (FsspecStore.from_mapper(mapper), FsspecStore.from_upath(upath)):
+            assert store.fs.asynchronous
+            zarr.open_group(store, mode="w").attrs["key"] = 1
+            assert dict(zarr.open_group(store, mode="r").attrs) == {"key": 1}
+        assert raw.keys() == ["mapped/zarr.json", "upath/zarr.json"]
+
+    @pytest.mark.usefixtures("fs")
+    @pytest.mark.parametrize("path", ["", "/deep/er"])
+    def test_arrays_by_url(self, options: dict[str, Any], path: str) -> None:
+        url = f"regfs://{options['bucket']}{path}"
+        numbers = np.arange(100).reshape(10, 10)
+        group = zarr.open_group(url, mode="w", storage_options=options)
+        group.create_array("x", shape=(10, 10), chunks=(3, 4), dtype="i8")[:] = numbers
+        group = zarr.open_group(url, mode="r", storage_options=options)
+        assert list(group.keys()) == ["x"]
+        array = group["x"]
+        assert isinstance(array, zarr.Array)
+        assert np.array_equal(np.asarray(array[2:7, 5:]), numbers[2:7, 5:])
+
+    def test_a_blocking_filesystem_is_told_of(self, options: dict[str, Any]) -> None:
+        with pytest.warns(UserWarning, match="asynchronous=True"):
+            FsspecStore(RegistryFileSystem(**options))
 
     async def test_an_empty_place(self, store: FsspecStore) -> None:
         assert await store.is_empty("")

@@ -98,9 +98,13 @@ class S3Client(MultipartClient):
             if status(exc) == 416:
                 return await self._past_end(key, start, etag, exc)
             raise
-        length = int(response.headers["Content-Length"])
-        size = int(response.headers.get("Content-Range", f"/{length}").rpartition("/")[2])
-        info = header_info(key, size, response.headers)
+        try:
+            length = int(response.headers["Content-Length"])
+            size = int(response.headers.get("Content-Range", f"/{length}").rpartition("/")[2])
+            info = header_info(key, size, response.headers)
+        except (KeyError, ValueError):
+            response.close()
+            raise
         return Body(info, Stream(response), length, lambda exc: self.lane.failed(key, exc))
 
     async def _open(self, key: str, start: int, span: str, etag: str | None) -> Body:

@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from glob import has_magic
 from typing import IO, Any
 
@@ -55,12 +56,39 @@ class RegistryContents(RegistryTree):
             await self._raise_no_file(path, exc)
             raise
 
-    async def _cat(self, path: Any, recursive: bool = False, **kwargs: Any) -> Any:
-        if recursive:  # the files of the trees: fsspec would read the directories as well
-            tops = await self._expand_path(path)
-            files = [name for top in tops for name in await self._find(top)]
-            path = path if files == [self._strip_own(path)] else files
-        return await super()._cat(path, **kwargs)
+    async def _cat(
+        self,
+        path: Any,
+        recursive: bool = False,
+        on_error: str = "raise",
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        # fsspec would make a task of each file at once, and read the directories of a tree as well.
+        paths = await self._expand_path(path)
+        if recursive:
+            paths = [name for top in paths for name in await self._find(top)]
+
+        async def read(name: str) -> bytes | Exception:
+            try:
+                return await self._cat_file(name, **kwargs)
+            except Exception as exc:  # noqa: BLE001 - given back in its place, or raised below
+                return exc
+
+        found = await gather([partial(read, name) for name in paths], batch_size or self.batch_size)
+        if on_error == "raise":
+            for answer in found:
+                if isinstance(answer, Exception):
+                    raise answer
+        if isinstance(path, str) and paths == [self._strip_own(path)]:
+            return found[0]
+        answers = zip(paths, found, strict=True)
+        return {name: x for name, x in answers if on_error != "omit" or not isinstance(x, Exception)}
+
+    async def _pipe(self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any) -> None:
+        files = {path: value} if isinstance(path, str) else path
+        calls = [partial(self._pipe_file, name, data, **kwargs) for name, data in files.items()]
+        await gather(calls, batch_size or self.batch_size)
 
     async def _cat_ranges(
         self,

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from regfs._version import __version__
-from regfs.documents import parse_error
+from regfs.documents import LARGEST, DocumentError, parse_error
 from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 from regfs.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
 
@@ -193,9 +193,11 @@ class FastLane:
             )
             if response.status in success:
                 return response
-            told = await response.read()
+            # An object that was sent instead of a range of it is not read to its end.
+            told = await _read(response, LARGE) if response.status >= 300 else b""
         except (ClientError, TimeoutError) as exc:
             raise broken(exc, way.origin) from exc
+        response.close()
         raise refused(response, told, method)
 
 
@@ -233,19 +235,33 @@ def broken(error: Exception, endpoint: str) -> Any:
 
 
 async def read(response: ClientResponse) -> bytes:
-    """Read a response whole.
+    """Read a document whole.
 
     Raises
     ------
     botocore.exceptions.HTTPClientError
         The connection broke.
+    DocumentError
+        It is larger than any document of S3.
     """
     from aiohttp import ClientError
 
     try:
-        return await response.read()
+        data = await _read(response, LARGEST + 1)
     except (ClientError, TimeoutError) as exc:
         raise broken(exc, str(response.url.origin())) from exc
+    if len(data) > LARGEST:
+        response.close()
+        raise DocumentError("the service's answer has no end")
+    return data
+
+
+async def _read(response: ClientResponse, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    while limit > 0 and (piece := await response.content.read(limit)):
+        pieces.append(piece)
+        limit -= len(piece)
+    return b"".join(pieces)
 
 
 class Stream:

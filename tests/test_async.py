@@ -245,7 +245,7 @@ class TestMisuse:
             await asyncio.gather(other, return_exceptions=True)
 
         run(options, work)
-        assert len(ticks) > 10
+        assert len(ticks) > 3  # a loop that is blocked until the file is there ticks once
 
 
 def test_in_two_loops_one_after_the_other(options: dict[str, Any]) -> None:

@@ -127,6 +127,20 @@ class TestRepeats:
         call, expected, *_ = OPERATIONS[operation]
         assert call(fs) == expected
 
+    @pytest.mark.parametrize(
+        "said",
+        [
+            answer("200 OK", b"file"),
+            answer("200 OK", b"file", Last_Modified="yesterday"),
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfile",
+        ],
+    )
+    def test_a_success_that_lacks_what_every_object_has(
+        self, fs: RegistryFileSystem, proxy: CountingProxy, said: bytes
+    ) -> None:
+        proxy.fault = lambda request: said if lane(request) == "fast" else None
+        assert fs.cat_file("/file") == b"file"
+
     def test_a_range_that_is_answered_whole(self, fs: RegistryFileSystem, proxy: CountingProxy) -> None:
         whole = answer("200 OK", b"file", Last_Modified="Mon, 23 Nov 2026 10:00:00 GMT")
         proxy.fault = lambda request: whole if lane(request) == "fast" else None

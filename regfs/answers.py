@@ -75,17 +75,24 @@ class Body:
         want = min(n, self._left)
         pieces: list[bytes] = []
         while want:
-            try:
-                piece = await self._stream.read(want)
-            except Exception as exc:
-                raise self._failed(exc) from exc
-            if not piece:
-                broken = ConnectionResetError("the answer ended early")
-                raise self._failed(broken) from broken
-            pieces.append(piece)
-            want -= len(piece)
-            self._left -= len(piece)
+            pieces.append(await self.some(want))
+            want -= len(pieces[-1])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def some(self, n: int) -> bytes:
+        """Read what has arrived, at most `n` bytes; waits for a first one. Empty at the end of the range."""
+        want = min(n, self._left)
+        if not want:
+            return b""
+        try:
+            piece: bytes = await self._stream.read(want)
+        except Exception as exc:
+            raise self._failed(exc) from exc
+        if not piece:
+            broken = ConnectionResetError("the answer ended early")
+            raise self._failed(broken) from broken
+        self._left -= len(piece)
+        return piece
 
     def close(self) -> None:
         """Give the connection back if the range was read to its end, else drop it."""

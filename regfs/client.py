@@ -8,9 +8,9 @@ each of the hot ones has two forms, one for the fast lane and one for botocore.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, header_info, object_info
 from regfs.checksums import compute
@@ -19,6 +19,8 @@ from regfs.errors import BucketNotFoundError
 from regfs.fast import Stream, read
 from regfs.multipart import CONTENT_TYPE, MultipartClient, headers
 from regfs.retry import status
+
+T = TypeVar("T")
 
 PAGE = 1000
 """The most keys that one listing page or one DeleteObjects request holds."""
@@ -38,6 +40,10 @@ def _span(start: int, stop: int | None) -> str:
     return f"bytes={start}-{'' if stop is None else stop - 1}" if start or stop is not None else ""
 
 
+async def _all(body: Body) -> bytes:
+    return await body.read(body.info.size)
+
+
 class S3Client(MultipartClient):
     """The operations on one bucket.
 
@@ -51,25 +57,46 @@ class S3Client(MultipartClient):
 
     async def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Read an object or its bytes from `start` up to `stop`; past the end is empty. One GET."""
-        return await self._read(key, start, _span(start, stop))
+        return await self.fetch(key, _all, start, stop)
 
     async def get_suffix(self, key: str, length: int) -> bytes:
         """Read the last `length` bytes, or all of a shorter object. One GET."""
-        return await self._read(key, 0, f"bytes=-{length}")
+        return await self._fetch(key, _all, 0, f"bytes=-{length}", None)
 
-    async def _read(self, key: str, start: int, span: str) -> bytes:
-        async def read(opening: Awaitable[Body]) -> bytes:
+    async def fetch(
+        self,
+        key: str,
+        use: Callable[[Body], Awaitable[T]],
+        start: int = 0,
+        stop: int | None = None,
+        etag: str | None = None,
+    ) -> T:
+        """Open an object as :meth:`open` does and use its body, from the beginning again if that breaks.
+
+        Parameters
+        ----------
+        key, start, stop, etag
+            As for :meth:`open`.
+        use : callable
+            ``await use(body)``; the body is closed afterwards.
+        """
+        return await self._fetch(key, use, start, _span(start, stop), etag)
+
+    async def _fetch(
+        self, key: str, use: Callable[[Body], Awaitable[T]], start: int, span: str, etag: str | None
+    ) -> T:
+        async def through(opening: Awaitable[Body]) -> T:
             body = await opening
             try:
-                return await body.read(body.info.size)
+                return await use(body)
             finally:
                 body.close()
 
         return await self.lane.attempts(
-            lambda: read(self._open(key, start, span, None)),
+            lambda: through(self._open(key, start, span, etag)),
             "get_object",
             key,
-            lambda: read(self._open_fast(key, start, span, None)),
+            lambda: through(self._open_fast(key, start, span, etag)),
         )
 
     async def open(self, key: str, start: int = 0, stop: int | None = None, etag: str | None = None) -> Body:
@@ -93,7 +120,9 @@ class S3Client(MultipartClient):
         if etag:
             headers["if-match"] = etag
         try:
-            response = await self.lane.fast.send("GET", key, headers=headers, success=(206 if span else 200,))
+            response = await self.lane.fast.send(
+                "GET", key, headers=headers, success=(206 if span else 200, 200)
+            )
         except Exception as exc:
             if status(exc) == 416:
                 return await self._past_end(key, start, etag, exc)
@@ -102,7 +131,8 @@ class S3Client(MultipartClient):
             length = int(response.headers["Content-Length"])
             size = int(response.headers.get("Content-Range", f"/{length}").rpartition("/")[2])
             info = header_info(key, size, response.headers)
-        except (KeyError, ValueError):
+            length = self._wanted(key, span, length, response.status == 206)
+        except (KeyError, ValueError, OSError):
             response.close()
             raise
         return Body(info, Stream(response), length, lambda exc: self.lane.failed(key, exc))
@@ -118,9 +148,32 @@ class S3Client(MultipartClient):
             raise
         length = int(answer["ContentLength"])
         size = int(answer.get("ContentRange", f"/{length}").rpartition("/")[2])
+        try:
+            length = self._wanted(key, span, length, answer["ResponseMetadata"]["HTTPStatusCode"] == 206)
+        except OSError:
+            answer["Body"].close()
+            raise
         return Body(
             object_info(key, size, answer), answer["Body"], length, lambda exc: self.lane.failed(key, exc)
         )
+
+    def _wanted(self, key: str, span: str, length: int, partial: bool) -> int:
+        """Give how many bytes of an answer belong to the range; some proxies answer with the whole object.
+
+        Raises
+        ------
+        OSError
+            They are not its first ones: the range would lie behind all that comes before it.
+        """
+        if partial or not span:
+            return length
+        first, _, last = span.removeprefix("bytes=").partition("-")
+        if first == "0":
+            return min(length, int(last) + 1) if last else length
+        if not first and length <= int(last):
+            return length
+        text = f"the service answered {span} with the whole object; correct the proxy before it"
+        raise OSError(errno.EIO, text, self.space.url(self.space.path(key)))
 
     async def _past_end(self, key: str, start: int, etag: str | None, refusal: Any) -> Body:
         """Give the empty body of a range that begins at or past the end."""

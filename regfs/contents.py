@@ -18,9 +18,11 @@ from typing import IO, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 
-from regfs.answers import Body
+from regfs.answers import ObjectInfo
+from regfs.download import RANGE, File, Memory, download
+from regfs.listing import list_all
 from regfs.ranges import NEAR, Block, merge
-from regfs.transfer import batches, copy_object, delete_keys, gather
+from regfs.transfer import Deletion, copy_object, delete_keys, gather
 from regfs.tree import RegistryTree
 from regfs.upload import Upload
 from regfs.waiting import sync
@@ -51,7 +53,11 @@ class RegistryContents(RegistryTree):
             if end is not None and end <= start:
                 await self.client.head(key)  # nothing to read, but a missing file is an error all the same
                 return b""
-            return await self.client.get(key, start, end)
+            if end is not None and end - start <= RANGE:
+                return await self.client.get(key, start, end)
+            memory = Memory()
+            await download(self.client, key, memory, start, end)
+            return memory.result()
         except FileNotFoundError as exc:
             await self._raise_no_file(path, exc)
             raise
@@ -206,31 +212,26 @@ class RegistryContents(RegistryTree):
         **kwargs: Any,
     ) -> None:
         path = self._strip_own(rpath)
+        target = outfile or lpath
         try:
-            body = await self.client.open(self._file_key(path))
+            if isinstance(target, (str, os.PathLike)):
+                await self._save(self._file_key(path), os.fspath(target), callback)
+            else:
+                await self._pour(self._file_key(path), target, callback)
         except FileNotFoundError as exc:
             if isinstance(await self._no_file(path, exc), IsADirectoryError):
                 await asyncio.to_thread(os.makedirs, str(lpath), exist_ok=True)
                 return
             raise
-        try:
-            callback.set_size(body.info.size)
-            target = outfile or lpath
-            if isinstance(target, (str, os.PathLike)):
-                await self._save(body, os.fspath(target), callback)
-            else:
-                await _pour(body, target.write, callback)
-        finally:
-            body.close()
 
-    @staticmethod
-    async def _save(body: Body, target: str, callback: Callback) -> None:
+    async def _save(self, key: str, target: str, callback: Callback) -> None:
         """Write a local file that appears whole or not at all."""
         if await asyncio.to_thread(os.path.isdir, target):
             raise IsADirectoryError(errno.EISDIR, "Is a directory", target)
         folder, name = os.path.split(target)
         file = await asyncio.to_thread(
             tempfile.NamedTemporaryFile,
+            "w+b",
             dir=folder or ".",
             prefix=f".{name[:64]}.",
             suffix=".part",
@@ -238,7 +239,8 @@ class RegistryContents(RegistryTree):
         )
         try:
             with file:
-                await _pour(body, file.write, callback)
+                size, progress = callback.set_size, callback.relative_update
+                await download(self.client, key, File(file), size=size, progress=progress)
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(file.name, 0o666 & ~mask)  # what open() would have given
@@ -246,6 +248,17 @@ class RegistryContents(RegistryTree):
         except BaseException:
             os.unlink(file.name)
             raise
+
+    async def _pour(self, key: str, file: IO[bytes], callback: Callback) -> None:
+        """Write to an open file, which may be a pipe: in order."""
+        body = await self.client.open(key)
+        try:
+            callback.set_size(body.info.size)
+            while data := await body.read(_BLOCK):
+                await asyncio.to_thread(file.write, data)
+                callback.relative_update(len(data))
+        finally:
+            body.close()
 
     async def _copy(
         self,
@@ -310,7 +323,7 @@ class RegistryContents(RegistryTree):
             there = f"{copied} bytes" if copied >= 0 else "nothing"
             text = f"the copy has {there} instead of {info.size} bytes; the source is kept"
             raise OSError(errno.EIO, text, self.space.url(target))
-        await delete_keys(self.client, batches([info.key]))
+        await delete_keys(self.client, [info.key])
 
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
         await self._rm(path)
@@ -338,7 +351,7 @@ class RegistryContents(RegistryTree):
             folder = next(info["name"] for info in infos if info["type"] != "file")
             text = "Is a directory; give recursive=True to remove it"
             raise IsADirectoryError(errno.EISDIR, text, self.space.url(folder))
-        await delete_keys(self.client, batches([self.space.key(name) for name in files]))
+        await delete_keys(self.client, [self.space.key(name) for name in files])
 
     async def delete_tree(self, path: str) -> None:
         """Delete a file and everything under it as a directory, and no sibling that shares the prefix.
@@ -350,16 +363,21 @@ class RegistryContents(RegistryTree):
         OSError
             Some keys could not be deleted; they are named.
         """
+        deletion = Deletion(self.client)
 
-        async def keys() -> AsyncIterator[list[str]]:
+        async def file() -> None:
             if path != "/":
                 with contextlib.suppress(FileNotFoundError):
-                    yield [(await self.client.head(self.space.key(path))).key]
-            async for page in self.client.pages(self.space.prefix(path)):
-                if page.objects:
-                    yield [item.key for item in page.objects]
+                    await deletion.delete([(await self.client.head(self.space.key(path))).key])
 
-        if not await delete_keys(self.client, keys()) and path != "/":
+        async def page(objects: list[ObjectInfo]) -> None:
+            await deletion.delete([item.key for item in objects])
+
+        async def tree() -> None:
+            await list_all(self.client, self.space.prefix(path), page)
+
+        await gather([file, tree])
+        if not deletion.end() and path != "/":
             raise self._not_found(path)
 
     async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
@@ -370,9 +388,3 @@ class RegistryContents(RegistryTree):
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Make an empty file; with ``truncate=False`` an existing one stays as it is, its time too."""
         sync(self.loop, self._touch, path, truncate)
-
-
-async def _pour(body: Body, write: Callable[[Any], object], callback: Callback) -> None:
-    while data := await body.read(_BLOCK):
-        await asyncio.to_thread(write, data)
-        callback.relative_update(len(data))

@@ -77,24 +77,27 @@ def parse_page(data: bytes) -> ListPage:
         space + name for name in ("Key", "Size", "LastModified", "ETag", "StorageClass")
     )
     objects, prefixes = [], []
+    moments: dict[str | None, datetime] = {}  # much is written within the same second
     try:
         for child in root:
             if child.tag == contents:
-                text = child.findtext
-                name = text(key)
+                fields = {entry.tag: entry.text for entry in child}
+                name, told = fields[key], fields[modified]
+                if told not in moments:
+                    moments[told] = moment(told)
                 objects.append(
                     ObjectInfo(
-                        unquote_plus(name) if escaped and ("%" in name or "+" in name) else name,
-                        int(text(size)),
-                        moment(text(modified)),
-                        text(etag, ""),
-                        text(kind) or "STANDARD",
+                        _unescape(name) if escaped else name,
+                        int(fields[size]),
+                        moments[told],
+                        fields.get(etag) or "",
+                        fields.get(kind) or "STANDARD",
                     )
                 )
             elif child.tag == common:
                 text = child.find(prefix).text
                 prefixes.append(_unescape(text) if escaped else text)
-    except (TypeError, ValueError, AttributeError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise DocumentError("an entry of the service's listing lacks its key, size or time") from exc
     if None in prefixes or not all(item.key for item in objects):
         raise DocumentError("an entry of the service's listing has no name")

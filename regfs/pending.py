@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regfs.errors import UploadNotFoundError
 from regfs.paths import RECORD_SUFFIX
-from regfs.transfer import batches, delete_keys, gather
+from regfs.transfer import delete_keys, gather
 
 if TYPE_CHECKING:
     from regfs.answers import UploadInfo
@@ -84,4 +84,4 @@ async def abort(client: S3Client, entries: Sequence[PendingUpload]) -> None:
 
     await gather([remove(entry) for entry in entries])
     records = {client.space.key(entry.path) + RECORD_SUFFIX for entry in entries}
-    await delete_keys(client, batches(sorted(records)))
+    await delete_keys(client, sorted(records))

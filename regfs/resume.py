@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from regfs.errors import BucketNotFoundError
 from regfs.paths import RECORD_SUFFIX
-from regfs.transfer import batches, delete_keys
+from regfs.transfer import delete_keys
 from regfs.upload import MIN_PART, Upload
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class ResumableUpload:
         await self.upload.abort()
         await self._abort_pending()
         if early:
-            await delete_keys(self._client, batches([self._key]))
+            await delete_keys(self._client, [self._key])
         await self._forget()
 
     # -- inside ---------------------------------------------------------------------------------------
@@ -283,5 +283,5 @@ class ResumableUpload:
 
     async def _forget(self) -> None:
         if self._record is not None:
-            await delete_keys(self._client, batches([self._record_key]))
+            await delete_keys(self._client, [self._record_key])
             self._record = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from regfs.client import PAGE
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 AT_ONCE = 64
 """Requests at once where neither the caller nor a parameter says otherwise."""
+DELETIONS = 4
+"""DeleteObjects requests at once; services count each key of them against their limits."""
 NAMED = 5
 """Keys that an error about many names; the rest is counted."""
 
@@ -82,35 +85,51 @@ async def copy_object(client: S3Client, source: ObjectInfo, key: str) -> None:
         raise
 
 
-async def delete_keys(client: S3Client, batches: AsyncIterator[Sequence[str]]) -> int:
-    """Delete keys, up to 1,000 a request, and go on where some cannot be deleted.
+class Deletion:
+    """Keys that are deleted, 1,000 a request and some requests at once, going on where some cannot be."""
 
-    Returns
-    -------
-    int
-        How many keys there were.
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+        self._free = asyncio.Semaphore(DELETIONS)
+        self._failed: list[tuple[str, str]] = []
+        self._total = 0
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete keys, be they there or not; what cannot be deleted is told at the :meth:`end`."""
+        self._total += len(keys)
+        await gather([partial(self._send, keys[at : at + PAGE]) for at in range(0, len(keys), PAGE)])
+
+    async def _send(self, keys: Sequence[str]) -> None:
+        async with self._free:
+            self._failed += await self._client.delete(keys)
+
+    def end(self) -> int:
+        """Tell how many keys there were.
+
+        Raises
+        ------
+        OSError
+            Some could not be deleted; the others are gone. All are told of together.
+        """
+        if self._failed:
+            space = self._client.space
+            named = ", ".join(f"{space.path(key)} ({code})" for key, code in self._failed[:NAMED])
+            more = f" and {len(self._failed) - NAMED} more" if len(self._failed) > NAMED else ""
+            text = f"{len(self._failed)} of {self._total} could not be deleted: {named}{more}"
+            denied = all(code == "AccessDenied" for _, code in self._failed)
+            kind, number = (PermissionError, errno.EACCES) if denied else (OSError, errno.EIO)
+            raise kind(number, text, space.url(space.path(self._failed[0][0])))
+        return self._total
+
+
+async def delete_keys(client: S3Client, keys: Sequence[str]) -> None:
+    """Delete keys, be they there or not.
 
     Raises
     ------
     OSError
-        Some could not be deleted; the others are gone. All are told of together.
+        As :meth:`Deletion.end` tells.
     """
-    failed: list[tuple[str, str]] = []
-    total = 0
-    async for keys in batches:
-        total += len(keys)
-        failed += await client.delete(keys)
-    if failed:
-        named = ", ".join(f"{client.space.path(key)} ({code})" for key, code in failed[:NAMED])
-        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
-        text = f"{len(failed)} of {total} could not be deleted: {named}{more}"
-        denied = all(code == "AccessDenied" for _, code in failed)
-        kind, number = (PermissionError, errno.EACCES) if denied else (OSError, errno.EIO)
-        raise kind(number, text, client.space.url(client.space.path(failed[0][0])))
-    return total
-
-
-async def batches(keys: Sequence[str]) -> AsyncIterator[Sequence[str]]:
-    """Cut a list of keys into requests' worth."""
-    for start in range(0, len(keys), PAGE):
-        yield keys[start : start + PAGE]
+    deletion = Deletion(client)
+    await deletion.delete(keys)
+    deletion.end()

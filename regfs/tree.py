@@ -21,6 +21,7 @@ from regfs.answers import ObjectInfo
 from regfs.client import S3Client
 from regfs.errors import BucketNotFoundError
 from regfs.lane import CanonicalLane
+from regfs.listing import list_all
 from regfs.parameters import DriverParameters
 from regfs.paths import PROTOCOL, KeySpace, split_url
 from regfs.waiting import mirror_blocking
@@ -356,25 +357,30 @@ class RegistryTree(AsyncFileSystem):
             found = {k: v for k, v in found.items() if not prefix or k.startswith(start) or k == path}
             return found if detail else list(found)
         base = self.space.prefix(path)
-        found = {}
-        there = path == "/" and not prefix
-        async for page in self.client.pages(base + prefix):
-            there = there or bool(page.objects)
-            for item in page.objects:
-                key = item.key
-                if self.space.addressable(key):
-                    found[self.space.path(key)] = self.describe(item)
-                if withdirs:
-                    directory = self.space.path(key.rpartition("/")[0]) if "/" in key[len(base) :] else path
-                    while len(directory) > len(path) and directory not in found:
-                        found[directory] = self._directory(directory)
-                        directory = self._parent(directory)
-        if there:
-            if withdirs:
-                found.setdefault(path, self._directory(path))
-        elif not prefix:
+        listed: list[list[ObjectInfo]] = []
+
+        async def keep(objects: list[ObjectInfo]) -> None:
+            listed.append(objects)
+
+        await list_all(self.client, base + prefix, keep)
+        objects = [item for page in listed for item in page]
+        there = bool(objects) or (path == "/" and not prefix)
+        if not there and not prefix:
             with contextlib.suppress(FileNotFoundError):
-                found = {path: self.describe(await self.client.head(self.space.key(path)))}
+                objects = [await self.client.head(self.space.key(path))]
+        files = {self.space.path(item.key): item for item in objects if self.space.addressable(item.key)}
+        if not withdirs and not detail:
+            return sorted(files)
+        found = {name: self.describe(item) for name, item in files.items()}
+        if withdirs and there:
+            for item in objects:
+                directory = (
+                    self.space.path(item.key.rpartition("/")[0]) if "/" in item.key[len(base) :] else path
+                )
+                while len(directory) > len(path) and directory not in found:
+                    found[directory] = self._directory(directory)
+                    directory = self._parent(directory)
+            found.setdefault(path, self._directory(path))
         names = sorted(found)
         if withdirs:
             # A level at a time: zarr's clear() removes each entry with all that is in it, in this order, and

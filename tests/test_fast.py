@@ -146,6 +146,33 @@ class TestRepeats:
         proxy.fault = lambda request: whole if lane(request) == "fast" else None
         assert fs.cat_file("/file", 1, 3) == b"il"
 
+    @pytest.mark.parametrize(
+        ("start", "end", "expected"),
+        [
+            (0, 2, b"fi"),
+            (0, 9, b"file"),
+            (0, None, b"file"),
+            (-9, None, b"file"),
+            (1, 3, None),
+            (-2, None, None),
+        ],
+    )
+    def test_ranges_that_are_always_answered_whole(
+        self,
+        fs: RegistryFileSystem,
+        proxy: CountingProxy,
+        start: int,
+        end: int | None,
+        expected: bytes | None,
+    ) -> None:
+        whole = answer("200 OK", b"file", Last_Modified="Mon, 23 Nov 2026 10:00:00 GMT", ETag='"1"')
+        proxy.fault = lambda _: whole
+        if expected is not None:
+            assert fs.cat_file("/file", start, end) == expected
+        else:
+            with pytest.raises(OSError, match="with the whole object; correct the proxy"):
+                fs.cat_file("/file", start, end)
+
     @pytest.mark.parametrize("status", ["301 Moved Permanently", "307 Temporary Redirect"])
     def test_a_service_elsewhere_is_asked_by_botocore_from_then_on(
         self, fs: RegistryFileSystem, proxy: CountingProxy, status: str

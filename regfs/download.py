@@ -1,0 +1,233 @@
+"""One object on its way out of the bucket: a large one by several ranges at once.
+
+The first request asks for the first range and tells size and version of the whole. While it is read, the
+others follow on condition of that version, so that what arrives is one version, whole. Each range goes to its
+own place in one buffer or file made for all, and is repeated alone where its connection breaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import IO, TYPE_CHECKING, Protocol
+
+from regfs.errors import FileChangedError
+from regfs.transfer import gather
+
+if TYPE_CHECKING:
+    from regfs.answers import Body
+    from regfs.client import S3Client
+
+RANGE = 16 * 2**20
+"""Bytes of a range; what is not larger is read by one request."""
+AT_ONCE = 8
+"""Ranges of one object that travel at once."""
+PIECE = 2**20
+"""Bytes that are written to a file at once."""
+TRIES = 3
+"""How often a read begins anew because the object was replaced meanwhile."""
+
+
+class Target(Protocol):
+    """Where the bytes go."""
+
+    async def begin(self, size: int) -> None:
+        """Make room; called again where everything begins anew."""
+
+    async def write(self, at: int, data: bytes) -> None:
+        """Put bytes at a place."""
+
+
+class Memory:
+    """Bytes in memory, in no more of it than they take."""
+
+    def __init__(self) -> None:
+        self._file = io.BytesIO()
+        self._view = memoryview(b"")
+
+    async def begin(self, size: int) -> None:
+        """Make room."""
+        self._view.release()
+        # Zeros that the system gives when they are touched, and nobody's but the file's, so none are copied.
+        self._file = io.BytesIO(bytes(size))
+        self._view = self._file.getbuffer()
+
+    async def write(self, at: int, data: bytes) -> None:
+        """Put bytes at a place."""
+        self._view[at : at + len(data)] = data
+
+    def result(self) -> bytes:
+        """Give what was written, without a copy."""
+        self._view.release()
+        return self._file.getvalue()
+
+
+class File:
+    """A local file.
+
+    Parameters
+    ----------
+    file : file object
+        Binary, writable and seekable.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._turn = asyncio.Lock()
+
+    async def begin(self, size: int) -> None:
+        """Make room."""
+        async with self._turn:
+            await asyncio.to_thread(self._file.truncate, size)
+
+    async def write(self, at: int, data: bytes) -> None:
+        """Put bytes at a place."""
+        async with self._turn:
+            await asyncio.to_thread(self._put, at, data)
+
+    def _put(self, at: int, data: bytes) -> None:
+        self._file.seek(at)
+        self._file.write(data)
+
+
+async def download(
+    client: S3Client,
+    key: str,
+    target: Target,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    size: Callable[[int], object] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Read an object, or its bytes from `start` up to `stop`.
+
+    Parameters
+    ----------
+    client : S3Client
+        Sends the requests: one GET for each ``RANGE`` bytes.
+    key : str
+        The object's key.
+    target : Target
+        Gets the bytes, the first of them at 0.
+    start, stop : int
+        In bytes; past the end is empty.
+    size : callable
+        Told how many bytes there are to come.
+    progress : callable
+        Told how many more have come; negative where some have to come again.
+
+    Raises
+    ------
+    FileChangedError
+        The object was replaced while it was read, several times over.
+    """
+    for left in reversed(range(TRIES)):
+        this = _Download(client, key, target, start, stop, size, progress)
+        try:
+            await this.run()
+        except FileChangedError:
+            progress(-this.done)
+            if not left:
+                raise
+        else:
+            return
+
+
+class _TargetError(Exception):
+    """The target failed, and not the service, which all other errors are taken to be of."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def _local(step: Awaitable[None]) -> None:
+    try:
+        await step
+    except Exception as exc:
+        raise _TargetError(exc) from exc
+
+
+class _Download:
+    """One try."""
+
+    def __init__(
+        self,
+        client: S3Client,
+        key: str,
+        target: Target,
+        start: int,
+        stop: int | None,
+        size: Callable[[int], object],
+        progress: Callable[[int], object],
+    ) -> None:
+        self.done = 0
+        self._client = client
+        self._key = key
+        self._target = target
+        self._start = start
+        self._stop = stop
+        self._size = size
+        self._progress = progress
+        self._etag: str | None = None
+        self._rest: asyncio.Task[list[None]] | None = None
+
+    async def run(self) -> None:
+        first = self._start + RANGE
+        try:
+            stop = first if self._stop is None else min(first, self._stop)
+            await self._client.fetch(self._key, self._first, self._start, stop)
+            if self._rest:
+                await self._rest
+        except _TargetError as exc:
+            raise exc.error from exc.error.__cause__
+        finally:
+            await self._end()
+
+    async def _first(self, body: Body) -> None:
+        """Read the first range, and begin with the others; again if it breaks and is another's then."""
+        if body.info.etag != self._etag:
+            await self._end()
+            self._etag = body.info.etag
+            stop = body.info.size if self._stop is None else min(self._stop, body.info.size)
+            total = max(0, stop - self._start)
+            self._size(total)
+            await _local(self._target.begin(total))
+            calls = [
+                partial(self._range, at, min(at + RANGE, stop))
+                for at in range(self._start + RANGE, stop, RANGE)
+            ]
+            if calls:
+                self._rest = asyncio.create_task(gather(calls, AT_ONCE - 1))
+        await self._pour(0, body)
+
+    async def _end(self) -> None:
+        """Let nothing be under way."""
+        rest, self._rest = self._rest, None
+        if rest:
+            rest.cancel()
+            await asyncio.wait([rest])
+            if not rest.cancelled():
+                rest.exception()  # asked for, or it would be a warning
+
+    async def _range(self, start: int, stop: int) -> None:
+        use = partial(self._pour, start - self._start)
+        await self._client.fetch(self._key, use, start, stop, self._etag)
+
+    async def _pour(self, at: int, body: Body) -> None:
+        done = 0
+        try:
+            while data := await body.some(PIECE):
+                await _local(self._target.write(at + done, data))
+                done += len(data)
+                self._tell(len(data))
+        except BaseException:
+            self._tell(-done)
+            raise
+
+    def _tell(self, count: int) -> None:
+        self.done += count
+        self._progress(count)

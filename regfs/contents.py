@@ -215,6 +215,8 @@ class RegistryContents(RegistryTree):
         target = outfile or lpath
         try:
             if isinstance(target, (str, os.PathLike)):
+                if await asyncio.to_thread(os.path.isdir, target) and not await self._isdir(path):
+                    raise IsADirectoryError(errno.EISDIR, "Is a directory", os.fspath(target))
                 await self._save(self._file_key(path), os.fspath(target), callback)
             else:
                 await self._pour(self._file_key(path), target, callback)
@@ -226,8 +228,6 @@ class RegistryContents(RegistryTree):
 
     async def _save(self, key: str, target: str, callback: Callback) -> None:
         """Write a local file that appears whole or not at all."""
-        if await asyncio.to_thread(os.path.isdir, target):
-            raise IsADirectoryError(errno.EISDIR, "Is a directory", target)
         folder, name = os.path.split(target)
         file = await asyncio.to_thread(
             tempfile.NamedTemporaryFile,

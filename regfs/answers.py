@@ -109,7 +109,7 @@ def http_date(text: str) -> datetime:
 def header_info(key: str, size: int, headers: Mapping[str, str]) -> ObjectInfo:
     """Make a value of the headers of a HEAD or GET, whose names may be in any case."""
     metadata = {
-        name[len(_META) :].lower(): value for name, value in headers.items() if name.lower().startswith(_META)
+        name[len(_META) :].lower(): value for name, value in headers.items() if name[:11].lower() == _META
     }
     return ObjectInfo(
         key,

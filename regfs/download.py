@@ -44,8 +44,13 @@ class Memory:
     """Bytes in memory, in no more of it than they take."""
 
     def __init__(self) -> None:
-        self._file = io.BytesIO()
+        self._file: io.BytesIO | None = None
         self._view = memoryview(b"")
+        self._data = b""
+
+    def take(self, data: bytes) -> None:
+        """Keep bytes that came in one piece as they are."""
+        self._data = data
 
     async def begin(self, size: int) -> None:
         """Make room."""
@@ -61,7 +66,7 @@ class Memory:
     def result(self) -> bytes:
         """Give what was written, without a copy."""
         self._view.release()
-        return self._file.getvalue()
+        return self._data if self._file is None else self._file.getvalue()
 
 
 class File:
@@ -195,6 +200,9 @@ class _Download:
             stop = body.info.size if self._stop is None else min(self._stop, body.info.size)
             total = max(0, stop - self._start)
             self._size(total)
+            if total <= RANGE and isinstance(self._target, Memory):
+                self._target.take(await body.read(total))
+                return
             await _local(self._target.begin(total))
             calls = [
                 partial(self._range, at, min(at + RANGE, stop))

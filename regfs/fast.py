@@ -40,7 +40,8 @@ class _Way(NamedTuple):
 
     session: ClientSession
     signer: Signer
-    origin: str
+    scheme: str
+    host: str
     path: str
 
 
@@ -116,7 +117,7 @@ class FastLane:
         usual = {"http": 80, "https": 443}[parts.scheme]
         name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         host = name if parts.port in (None, usual) else f"{name}:{parts.port}"
-        return _Way(session, Signer(p.region or "us-east-1", host), f"{parts.scheme}://{host}", parts.path)
+        return _Way(session, Signer(p.region or "us-east-1", host), parts.scheme, host, parts.path)
 
     def forget(self) -> list[Any]:
         """Give all sessions away, of all loops."""
@@ -177,12 +178,14 @@ class FastLane:
         text = query_string(query)
         digest = EMPTY_SHA256
         if body:
-            digest = UNSIGNED if way.origin.startswith("https") else await _sha256(body)
+            digest = UNSIGNED if way.scheme == "https" else await _sha256(body)
         signed = way.signer.sign(method, path, text, headers or {}, digest, credentials, time.time())
         from aiohttp import ClientError
         from yarl import URL
 
-        url = URL(f"{way.origin}{path}?{text}" if text else way.origin + path, encoded=True)
+        url = URL.build(
+            scheme=way.scheme, authority=way.host, path=path, query_string=text, encoded=True
+        )  # not parsed again
         try:
             response = await way.session.request(
                 method,
@@ -196,7 +199,7 @@ class FastLane:
             # An object that was sent instead of a range of it is not read to its end.
             told = await _read(response, LARGE) if response.status >= 300 else b""
         except (ClientError, TimeoutError) as exc:
-            raise broken(exc, way.origin) from exc
+            raise broken(exc, f"{way.scheme}://{way.host}") from exc
         response.close()
         raise refused(response, told, method)
 

@@ -73,6 +73,16 @@ class _Body(io.BytesIO):
         return memoryview(self.getvalue())
 
 
+def _paced(limiter: AsyncLimiter, call: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """Let each call wait for its turn."""
+
+    async def paced() -> T:
+        await limiter.acquire()
+        return await call()
+
+    return paced
+
+
 class CanonicalLane:
     """The way to one bucket's service.
 
@@ -282,35 +292,33 @@ class CanonicalLane:
         OSError
             The last attempt's failure.
         """
-        started = time.monotonic()
-        limiter = self._limiter()
-
-        async def paced(call: Callable[[], Awaitable[T]] = call) -> T:
-            if limiter:
-                await limiter.acquire()
-            return await call()
-
+        telling = logger.isEnabledFor(logging.DEBUG)
+        started = time.monotonic() if telling else 0.0
+        if limiter := self._limiter():
+            call = _paced(limiter, call)
+            fast = fast and _paced(limiter, fast)
         try:
             try:
                 if fast is not None and await self.fast.ready():
                     try:
-                        return await paced(fast)
+                        return await fast()
                     except Exception as exc:
                         if status(exc) in _FINAL or transient(exc):
                             raise
                         if status(exc) in _ELSEWHERE:
                             self.fast.off()
                         logger.debug("%s %s: through botocore, after %s", what, key, type(exc).__name__)
-                return await paced()
+                return await call()
             except Exception as exc:  # noqa: BLE001 - retry() raises it again unless it is transient
-                return await retry(paced, exc, self.parameters.max_retries)
+                return await retry(call, exc, self.parameters.max_retries)
         except Exception as exc:
             failure = self.failed(key, exc) if of_service(exc) else exc
             if failure is exc:
                 raise
             raise failure from exc
         finally:
-            logger.debug("%s %s: %.1f ms", what, key, 1000 * (time.monotonic() - started))
+            if telling:
+                logger.debug("%s %s: %.1f ms", what, key, 1000 * (time.monotonic() - started))
 
     def failed(self, key: str, error: BaseException) -> OSError:
         """Give the builtin error of a failure, with the full URL."""

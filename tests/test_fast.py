@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec.asyn
 import pytest
+from aiolimiter import AsyncLimiter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -191,6 +192,39 @@ class TestRepeats:
             fs.cat_file("/file")
         assert [lane(request) for request in seen] == ["fast"] + 5 * ["botocore"]
 
+    @pytest.mark.parametrize("fault", ["503", "403 expired", "none"])
+    def test_the_pace_counts_every_attempt(
+        self,
+        proxied_options: dict[str, Any],
+        raw: Place,
+        proxy: CountingProxy,
+        monkeypatch: pytest.MonkeyPatch,
+        fault: str,
+    ) -> None:
+        """Of both lanes: no request goes out that the limiter has not let pass."""
+        raw.put("file", b"file")
+        passed = []
+        acquire = AsyncLimiter.acquire
+
+        async def noted(self: AsyncLimiter, amount: float = 1) -> None:
+            await acquire(self, amount)
+            passed.append(self.max_rate)
+
+        monkeypatch.setattr(AsyncLimiter, "acquire", noted)
+        fs = RegistryFileSystem(**proxied_options, maxrequestspersecond=50, chunksize=CHUNK)
+        left = [2 if fault == "503" else 1]
+
+        def failing(request: Request) -> bytes | None:
+            left[0] -= 1
+            return FAULTS[fault] if left[0] >= 0 else None
+
+        proxy.fault = None if fault == "none" else failing
+        with proxy.counting() as seen:
+            assert fs.cat_file("/file") == b"file"
+            fs.pipe_file("/large", b"x" * (CHUNK + 1))
+            fs.rm("/large")
+        assert passed == [50] * len(seen)
+
 
 class TestFinalAnswers:
     def test_are_asked_for_once(self, fs: RegistryFileSystem, proxy: CountingProxy, raw: Place) -> None:
@@ -263,7 +297,7 @@ class TestWhoMayTakeIt:
             assert fsspec.asyn.sync(fs.loop, fs.client.lane.fast.ready)
             (way,) = fs.client.lane.fast._ways.values()
             assert way is not None
-            assert (way.origin + way.path).rstrip("/") == url
+            assert f"{way.scheme}://{way.host}{way.path}".rstrip("/") == url
 
 
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)

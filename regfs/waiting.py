@@ -23,12 +23,20 @@ def sync(
     timeout: float | None = None,
     **kwargs: Any,
 ) -> Any:
-    """Run a coroutine function on a loop, from any other thread, and give what it returns or raises."""
+    """Run a coroutine function on a loop, from any other thread, and give what it returns or raises.
+
+    Raises
+    ------
+    TypeError
+        It is no coroutine function.
+    """
     if timeout is not None or loop is None or loop.is_closed() or _running_loop() is loop:
         return asyn.sync(loop, function, *args, timeout=timeout, **kwargs)  # waits, or tells what is wrong
+    coroutine = function(*args, **kwargs)
+    if not asyncio.iscoroutine(coroutine):
+        raise TypeError(f"{function!r} is no coroutine function")
     done = threading.Lock()
     done.acquire()
-    coroutine = function(*args, **kwargs)
     tasks: list[asyncio.Task[Any]] = []
 
     def start() -> None:

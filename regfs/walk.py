@@ -15,10 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable, Sequence
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from regfs.answers import ListPage
 from regfs.errors import BucketNotFoundError
+from regfs.listing import divide
 from regfs.tree import by_name
 
 if TYPE_CHECKING:
@@ -38,17 +42,13 @@ class StopWalk(Exception):  # noqa: N818 - the registry's word (Go: ErrFilledBuf
 
 
 class Listing(NamedTuple):
-    """What lies directly in a directory, sorted, and of some directories among it all that they hold."""
+    """What lies directly in a directory, sorted, and of some directories among it what they hold."""
 
     entries: list[Info]
     contents: dict[str, list[ObjectInfo]]
-
-
-class _Partial(NamedTuple):
-    """The directory that a page ends in, and what the page has of it."""
-
-    name: str = ""
-    items: Sequence[ObjectInfo] = ()
+    """All that they hold."""
+    begun: dict[str, list[ObjectInfo]]
+    """The first page of it."""
 
 
 async def read(
@@ -89,10 +89,8 @@ async def read(
                 raise fs._not_found(path)  # noqa: SLF001 - both are one filesystem
             return _split(fs, path, page.objects)
         known = page.objects
-    contents = _split(fs, path, known).contents if known else {}
-    if known:
-        contents.pop(_child(fs, path, known[-1].key), None)  # it may go on behind what is known
-    return Listing(await fs.children(path, start_after=after), contents)
+    contents, begun = _known(fs, path, known) if known else ({}, {})
+    return Listing(await fs.children(path, start_after=after), contents, begun)
 
 
 def _child(fs: RegistryTree, path: str, key: str) -> str:
@@ -100,6 +98,16 @@ def _child(fs: RegistryTree, path: str, key: str) -> str:
     base = len(fs.space.prefix(path))
     head, slash, _ = key[base:].partition("/")
     return fs.space.path(key[: base + len(head)]) if head and slash else ""
+
+
+def _known(
+    fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]
+) -> tuple[dict[str, list[ObjectInfo]], dict[str, list[ObjectInfo]]]:
+    """Tell which directories some keys hold, if they are not the last; and which one all of them lie in."""
+    contents = _split(fs, path, objects).contents
+    last = _child(fs, path, objects[-1].key)
+    begun = {last: contents.pop(last)} if last in contents else {}
+    return contents, begun if len(begun.get(last, ())) == len(objects) else {}
 
 
 def _split(fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]) -> Listing:
@@ -117,7 +125,7 @@ def _split(fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]) -> Listin
         else:
             entries.append(fs.describe(item))
     entries += [fs._directory(name) for name in contents]  # noqa: SLF001 - both are one filesystem
-    return Listing(sorted(entries, key=by_name), contents)
+    return Listing(sorted(entries, key=by_name), contents, {})
 
 
 class Walk:
@@ -210,45 +218,65 @@ class Walk:
             self._enter(inner, listing)
         if listing := self._run(self._found, path, rest[0]):
             entries = [info for info in listing.entries if info["name"] > inner]
-            self._enter(path, Listing(entries, listing.contents))
+            self._enter(path, Listing(entries, listing.contents, {}))
 
     def _enter(self, path: str, listing: Listing) -> None:
         """Look at everything in a directory and descend."""
-        contents, partial = listing.contents, _Partial()
-        for entry in listing.entries:
-            try:
-                self._look(entry)
-            except SkipDir:
-                self._flat = self._flat and entry["type"] != "directory"
-                continue
-            name = entry["name"]
-            if entry["type"] != "directory":
-                continue
-            if name not in contents and self._later is not None:
-                self._later.append(name)
-                continue
-            if name not in contents and self._flat:
-                # From here on, so that the page serves the directories that follow, too.
-                more, partial = self._run(self._page, path, name)
-                contents.update(more)
-            if name in contents:
-                self._enter(name, _split(self._fs, name, contents.pop(name)))
-            else:
-                known = partial.items if partial.name == name else None
-                inside = self._run(self._found, name, "", known)
+        folders = [entry["name"] for entry in listing.entries if entry["type"] == "directory"]
+        ahead = _Ahead(self._fs, path, folders, listing)
+        try:
+            for entry in listing.entries:
+                try:
+                    self._look(entry)
+                except SkipDir:
+                    self._flat = self._flat and entry["type"] != "directory"
+                    continue
+                name = entry["name"]
+                if entry["type"] != "directory":
+                    continue
+                if name not in ahead.contents and self._later is not None:
+                    self._later.append(name)
+                    continue
+                if name not in ahead.contents and name not in ahead.begun and self._flat:
+                    ahead.get(name, self._run)
+                if name in ahead.contents:
+                    self._show(name, ahead.contents.pop(name))
+                    continue
+                inside = self._run(self._found, name, "", ahead.begun.pop(name, None))
                 if inside:
                     self._enter(name, inside)
+        finally:
+            ahead.close()
 
-    async def _page(self, path: str, name: str) -> tuple[dict[str, list[ObjectInfo]], _Partial]:
-        """List one page of a directory's subtree from one of its directories on."""
-        prefix = self._fs.space.prefix
-        page = await self._fs.client.list_page(prefix(path), start_after=prefix(name))
-        contents = _split(self._fs, path, page.objects).contents
-        partial = _Partial()
-        if page.token and page.objects:
-            last = _child(self._fs, path, page.objects[-1].key)
-            partial = _Partial(last, contents.pop(last, []))
-        return contents, partial
+    def _show(self, path: str, objects: Sequence[ObjectInfo]) -> None:
+        """Look at everything under a directory whose keys are all known."""
+        space = self._fs.space
+        base = len(space.prefix(path))
+        shown: list[str] = []  # the directories that lead to the last key, as far as they were looked at
+        skipped: list[str] | None = None
+        for parts, item in sorted([(item.key[base:].split("/"), item) for item in objects]):
+            if skipped is not None and parts[: len(skipped)] == skipped:
+                continue
+            depth = 0
+            while depth < min(len(shown), len(parts) - 1) and shown[depth] == parts[depth]:
+                depth += 1
+            del shown[depth:]
+            for name in parts[depth:-1]:
+                shown.append(name)
+                key = item.key[:base] + "/".join(shown)
+                if not name or not space.addressable(key):
+                    skipped = list(shown)
+                    break
+                try:
+                    self._look(self._fs._directory(space.path(key)))  # noqa: SLF001 - both are one filesystem
+                except SkipDir:
+                    self._flat = False
+                    skipped = list(shown)
+                    break
+            else:
+                if space.addressable(item.key):
+                    with contextlib.suppress(SkipDir):
+                        self._look(self._fs.describe(item))
 
     async def _found(
         self, path: str, after: str = "", known: Sequence[ObjectInfo] | None = None
@@ -260,3 +288,102 @@ class Walk:
             raise
         except FileNotFoundError:
             return None
+
+
+class _Ahead:
+    """What lies in the directories of a directory, listed before the walk comes to them.
+
+    The first page tells how much lies in one of them. From then on the directories that follow are listed in
+    groups of about a page, each by the text that their names begin with, and the further the walk goes, the
+    more groups at once.
+
+    Parameters
+    ----------
+    fs : RegistryTree
+        Where.
+    path : str
+        The directory.
+    names : sequence of str
+        The directories in it, sorted.
+    listing : Listing
+        What is known of them already.
+
+    Attributes
+    ----------
+    contents, begun : dict
+        As those of a `Listing`.
+    """
+
+    def __init__(self, fs: RegistryTree, path: str, names: Sequence[str], listing: Listing) -> None:
+        self.contents = listing.contents
+        self.begun = listing.begun
+        self._fs = fs
+        self._path = path
+        self._names = names
+        self._texts: Iterator[str] | None = None
+        self._groups: deque[_Group] = deque()
+        self._width = 1
+
+    def get(self, name: str, run: Callable[..., Any]) -> None:
+        """List a directory as far as a page or two hold it: all of it, its first page or, rarely, nothing."""
+        key = self._fs.space.prefix(name)
+        while self._groups and not key.startswith(text := self._groups[0].text) and _before(text, key):
+            self._groups.popleft().page.cancel()  # its directories were skipped
+        if self._groups and key.startswith(self._groups[0].text):
+            page = run(self._result, self._groups.popleft())
+        else:
+            page = run(self._from, key)
+        if page.objects:
+            contents, self.begun = _known(self._fs, self._path, page.objects)
+            if not page.token:
+                contents = _split(self._fs, self._path, page.objects).contents
+                self.begun = {}
+            self.contents.update(contents)
+        if page.token and self._texts is None:
+            self._texts = self._divide(name)
+        self._width = min(2 * self._width, AT_ONCE)
+        while self._texts and len(self._groups) < self._width and (text := next(self._texts, "")):
+            assert self._fs.loop is not None  # noqa: S101 - the driver takes blocking filesystems only
+            future = asyncio.run_coroutine_threadsafe(self._group(text), self._fs.loop)
+            self._groups.append(_Group(text, future))
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        for group in self._groups:
+            group.page.cancel()
+
+    def _divide(self, name: str) -> Iterator[str]:
+        """Group the directories behind the first page, which began with `name`, by as many as it had."""
+        prefix = self._fs.space.prefix
+        known = {*self.contents, name}
+        new = [prefix(other) for other in self._names if other > name and other not in known]
+        old = [prefix(other) for other in self._names if other <= name or other in known]
+        return divide(new, old, len(known))
+
+    async def _from(self, key: str) -> ListPage:
+        """List a page from a directory on, so that it serves those that follow as well."""
+        return await self._fs.client.list_page(self._fs.space.prefix(self._path), start_after=key)
+
+    async def _result(self, group: _Group) -> ListPage:
+        return await asyncio.wrap_future(group.page)
+
+    async def _group(self, text: str) -> ListPage:
+        """List one page, or two, of the keys that begin with a text."""
+        page = await self._fs.client.list_page(text)
+        if page.token:
+            more = await self._fs.client.list_page(text, token=page.token)
+            page = ListPage(page.objects + more.objects, [], more.token)
+        return page
+
+
+def _before(text: str, key: str) -> bool:
+    """Tell whether a text that does not begin `key` begins directories that come before it by name."""
+    return text.rstrip("/") < key.rstrip("/")
+
+
+class _Group(NamedTuple):
+    """Directories that are listed together."""
+
+    text: str
+    """What their prefixes begin with."""
+    page: concurrent.futures.Future[ListPage]

@@ -306,3 +306,7 @@ class TestATimeoutKeepsWhatItSays:
 
         with pytest.raises(FSTimeoutError):
             sync(get_loop(), forever, timeout=0.05)
+
+    def test_waiting_for_what_is_no_coroutine_fails_at_once(self) -> None:
+        with pytest.raises(TypeError, match="no coroutine function"):
+            sync(get_loop(), lambda: 1)

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "upload",
         "waiting",
     },
-    "walk": {"errors", "tree"},
+    "walk": {"answers", "errors", "listing", "tree"},
     "reader": {"waiting"},
     "writer": {"resume", "waiting"},
     "driver": {"client", "errors", "filesystem", "paths", "reader", "waiting", "walk", "writer"},

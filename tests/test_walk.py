@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +142,9 @@ class TestWalk:
         seen: list[str] = []
 
         def look(info: FileInfo) -> None:
-            seen.append(info.path)
-            if info.path == "/a-b":
+            if not seen:
                 driver.delete("/a-b")
+            seen.append(info.path)
 
         driver.walk("/", look)
         assert seen == [path for path in WALKED if path != "/a-b/x"]
@@ -298,6 +299,29 @@ class TestLarge:
         counted.walk("/", look)
         assert seen == EVERYTHING[:1000]
         assert len(proxy.requests) <= 4
+
+    @pytest.mark.parametrize(("files", "most"), [(1, 6), (8, 6), (9, 10), (40, 2 * 5 + 2 * 16)])
+    def test_reads_ahead_the_further_it_goes(
+        self,
+        counted: StorageDriver,
+        proxy: CountingProxy,
+        monkeypatch: pytest.MonkeyPatch,
+        files: int,
+        most: int,
+    ) -> None:
+        pages_of(8, monkeypatch)
+        seen: list[str] = []
+
+        def look(info: FileInfo) -> None:
+            seen.append(info.path)
+            if len(seen) == 2 * files:
+                time.sleep(0.2)  # what is asked for ahead arrives
+                raise StopWalk
+
+        counted.walk("/blobs/00", look)
+        assert seen == expected(BLOBS, "/blobs/00")[: 2 * files]
+        listed = 1 + 200 // 8  # its page, and its directories
+        assert len(proxy.requests) - listed <= most
 
     def test_page_by_page(self, counted: StorageDriver, proxy: CountingProxy) -> None:
         """As a registry's catalog goes on: so many at a time, behind the last one of before."""

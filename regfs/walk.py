@@ -18,6 +18,7 @@ import concurrent.futures
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regfs.answers import ListPage
@@ -113,19 +114,21 @@ def _known(
 def _split(fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]) -> Listing:
     """Sort the keys of a subtree into what lies directly in its directory, as RegistryTree.children does."""
     base = len(fs.space.prefix(path))
-    entries: list[Info] = []
-    contents: dict[str, list[ObjectInfo]] = {}
+    files: list[Info] = []
+    heads: dict[str, list[ObjectInfo]] = {}
     for item in objects:
         head, slash, _ = item.key[base:].partition("/")
-        key = item.key[: base + len(head)]
-        if not head or not fs.space.addressable(key):
-            continue
         if slash:
-            contents.setdefault(fs.space.path(key), []).append(item)
-        else:
-            entries.append(fs.describe(item))
-    entries += [fs._directory(name) for name in contents]  # noqa: SLF001 - both are one filesystem
-    return Listing(sorted(entries, key=by_name), contents, {})
+            heads.setdefault(head, []).append(item)
+        elif head and fs.space.addressable(item.key):
+            files.append(fs.describe(item))
+    contents: dict[str, list[ObjectInfo]] = {}
+    for head, items in heads.items():
+        key = items[0].key[: base + len(head)]
+        if head and fs.space.addressable(key):
+            contents[fs.space.path(key)] = items
+    folders = [fs._directory(name) for name in contents]  # noqa: SLF001 - both are one filesystem
+    return Listing(sorted(files + folders, key=by_name), contents, {})
 
 
 class Walk:
@@ -250,33 +253,35 @@ class Walk:
 
     def _show(self, path: str, objects: Sequence[ObjectInfo]) -> None:
         """Look at everything under a directory whose keys are all known."""
-        space = self._fs.space
-        base = len(space.prefix(path))
+        space, folder = self._fs.space, self._fs._directory  # noqa: SLF001 - both are one filesystem
+        prefix = space.prefix(path)
+        base, root = len(prefix), len(space.base)
         shown: list[str] = []  # the directories that lead to the last key, as far as they were looked at
         skipped: list[str] | None = None
         for parts, item in sorted([(item.key[base:].split("/"), item) for item in objects]):
             if skipped is not None and parts[: len(skipped)] == skipped:
                 continue
-            depth = 0
-            while depth < min(len(shown), len(parts) - 1) and shown[depth] == parts[depth]:
-                depth += 1
-            del shown[depth:]
-            for name in parts[depth:-1]:
-                shown.append(name)
-                key = item.key[:base] + "/".join(shown)
-                if not name or not space.addressable(key):
-                    skipped = list(shown)
-                    break
-                try:
-                    self._look(self._fs._directory(space.path(key)))  # noqa: SLF001 - both are one filesystem
-                except SkipDir:
-                    self._flat = False
-                    skipped = list(shown)
-                    break
-            else:
-                if space.addressable(item.key):
-                    with contextlib.suppress(SkipDir):
-                        self._look(self._fs.describe(item))
+            usable = space.addressable(item.key)
+            if parts[:-1] != shown:
+                depth = len(commonprefix([shown, parts[:-1]]))  # noqa: RUF071 - of lists, as is meant
+                del shown[depth:]
+                for name in parts[depth:-1]:
+                    shown.append(name)
+                    key = prefix + "/".join(shown)
+                    if not name or not (usable or space.addressable(key)):
+                        skipped = list(shown)
+                        break
+                    try:
+                        self._look(folder("/" + key[root:]))
+                    except SkipDir:
+                        self._flat = False
+                        skipped = list(shown)
+                        break
+                else:
+                    skipped = None
+            if usable and skipped is None:
+                with contextlib.suppress(SkipDir):
+                    self._look(self._fs.describe(item))
 
     async def _found(
         self, path: str, after: str = "", known: Sequence[ObjectInfo] | None = None

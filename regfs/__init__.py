@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from regfs.driver import FileInfo, StorageDriver, create
     from regfs.errors import (
         BucketNotFoundError,
+        DigestMismatchError,
         DriverError,
         FileChangedError,
         InvalidOffsetError,
         InvalidPathError,
         PathNotFoundError,
+        ThrottledError,
         UnsupportedMethodError,
         UploadNotFoundError,
     )
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BucketNotFoundError",
+    "DigestMismatchError",
     "DriverError",
     "DriverParameters",
     "FileChangedError",
@@ -44,6 +47,7 @@ __all__ = [
     "SkipDir",
     "StopWalk",
     "StorageDriver",
+    "ThrottledError",
     "UnsupportedMethodError",
     "UploadNotFoundError",
     "__version__",
@@ -54,11 +58,13 @@ _HOMES = {
     "driver": ("FileInfo", "StorageDriver", "create"),
     "errors": (
         "BucketNotFoundError",
+        "DigestMismatchError",
         "DriverError",
         "FileChangedError",
         "InvalidOffsetError",
         "InvalidPathError",
         "PathNotFoundError",
+        "ThrottledError",
         "UnsupportedMethodError",
         "UploadNotFoundError",
     ),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from regfs.answers import Body
     from regfs.filesystem import RegistryFileSystem
     from regfs.upload import Upload
+    from regfs.verify import Verifier
 
 
 class RegistryAsyncFile(AbstractAsyncStreamedFile):
@@ -34,11 +35,21 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
         "rb", "wb", "xb" or "ab".
     opened : Body or Upload
         The response that is read, or the upload that is written.
+    verifier : Verifier, optional
+        Compares what is read with what the path promises; then there is no jumping forward.
     """
 
     closed: bool
 
-    def __init__(self, fs: RegistryFileSystem, path: str, mode: str, opened: Body | Upload) -> None:
+    def __init__(
+        self,
+        fs: RegistryFileSystem,
+        path: str,
+        mode: str,
+        opened: Body | Upload,
+        verifier: Verifier | None = None,
+    ) -> None:
+        self._verifier = verifier
         self._body: Body | None = None
         self._upload: Upload | None = None
         if mode == "rb":
@@ -60,6 +71,8 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
         ------
         FileChangedError
             After a seek: the file was replaced since it was opened.
+        DigestMismatchError
+            With ``verify=True``: the content, which ends here, is not what the path promises.
         """
         if self.mode != "rb":
             raise io.UnsupportedOperation("not readable")
@@ -67,13 +80,19 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
             raise ValueError("I/O operation on closed file.")
         left = max(0, self.size - self.loc)
         want = left if length is None or length < 0 else min(length, left)
+        if self._verifier and self.loc > self._verifier.at:
+            raise io.UnsupportedOperation("no jump forward with verify=True")
         if not want:
+            if self._verifier:
+                self._verifier.feed(self.loc, b"")
             return b""
         if self._body is None or self._at != self.loc:
             self._drop_body()
             key = self.fs.space.key(self.path)
             self._body = await self.fs.client.open(key, self.loc, None, self._etag)
         data = await self._body.read(want)
+        if self._verifier:
+            self._verifier.feed(self.loc, data)
         self.loc += len(data)
         self._at = self.loc
         return data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -54,48 +54,88 @@ class UploadInfo:
 
 
 class Body:
-    """The answer to a GET, to be read as a stream and closed.
+    """The answer to a GET, to be read as a stream and closed. Where it breaks, it goes on from there.
+
+    Parameters
+    ----------
+    info : ObjectInfo
+        Of the whole object, whatever the range.
+    stream : object
+        ``await stream.read(n)`` gives what has arrived, at most `n` bytes; ``stream.close()``.
+    start, stop : int
+        The range in bytes.
+    again : callable
+        ``await again(info, start, stop, error, breaks)`` gives a body of the rest after a failure, the
+        `breaks`-th without a byte between; or raises.
 
     Attributes
     ----------
     info : ObjectInfo
-        Of the whole object, whatever the range.
+    stop : int
+        As given.
     """
 
     def __init__(
-        self, info: ObjectInfo, stream: Any, length: int, failed: Callable[[BaseException], OSError]
-    ):
+        self,
+        info: ObjectInfo,
+        stream: Any,
+        start: int,
+        stop: int,
+        again: Callable[[ObjectInfo, int, int, Exception, int], Awaitable[Body]],
+    ) -> None:
         self.info = info
+        self.stop = stop
         self._stream = stream
-        self._left = length
-        self._failed = failed
+        self._at = start
+        self._again = again
+        self._breaks = 0
+        self._closed = False
 
     async def read(self, n: int) -> bytes:
         """Read exactly `n` bytes, or what is left of the range if that is less."""
-        want = min(n, self._left)
+        want = min(n, self.stop - self._at)
         pieces: list[bytes] = []
-        while want:
+        while want > 0:
             pieces.append(await self.some(want))
             want -= len(pieces[-1])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def some(self, n: int) -> bytes:
         """Read what has arrived, at most `n` bytes; waits for a first one. Empty at the end of the range."""
-        want = min(n, self._left)
-        if not want:
+        want = min(n, self.stop - self._at)
+        if want <= 0:
             return b""
-        try:
-            piece: bytes = await self._stream.read(want)
-        except Exception as exc:
-            raise self._failed(exc) from exc
-        if not piece:
-            broken = ConnectionResetError("the answer ended early")
-            raise self._failed(broken) from broken
-        self._left -= len(piece)
-        return piece
+        while True:
+            try:
+                piece: bytes = await self._stream.read(want)
+            except Exception as exc:  # noqa: BLE001 - whoever goes on decides
+                await self._go_on(exc)
+                continue
+            if piece:
+                self._breaks = 0
+                self._at += len(piece)
+                return piece
+            await self._go_on(ConnectionResetError("the answer ended early"))
+
+    async def into(self, view: memoryview) -> int:
+        """Fill a buffer, less only at the end of the range, and tell how far."""
+        at = 0
+        while piece := await self.some(len(view) - at):
+            view[at : at + len(piece)] = piece
+            at += len(piece)
+        return at
+
+    async def _go_on(self, broken: Exception) -> None:
+        self._stream.close()
+        self._breaks += 1
+        rest = await self._again(self.info, self._at, self.stop, broken, self._breaks)
+        self._stream = rest._stream  # noqa: SLF001 - of this class
+        if self._closed:  # meanwhile
+            self._stream.close()
 
     def close(self) -> None:
         """Give the connection back if the range was read to its end, else drop it."""
+        self._closed = True
         if self._stream is not None:
             self._stream.close()
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from collections.abc import Sequence
 
+DEFAULT = "MD5"
+"""What every service understands."""
 ALGORITHMS = ("MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 
 
@@ -44,3 +47,20 @@ def compute(algorithm: str, data: bytes) -> str:
         else:
             raw = checksums.crc64nvme(data).to_bytes(8, "big")
     return base64.b64encode(raw).decode()
+
+
+def etag_of(data: bytes) -> str:
+    """Give the ETag of an object that was put whole and not encrypted with a key of KMS; no quotes.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+    """
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def etag_of_parts(etags: Sequence[str]) -> str:
+    """Give the ETag of an object made of parts, in the same cases; "" where the parts' are no digests."""
+    try:
+        digests = b"".join(bytes.fromhex(etag.strip('"')) for etag in etags)
+    except ValueError:
+        return ""
+    return f"{etag_of(digests)}-{len(etags)}"

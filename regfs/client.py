@@ -7,20 +7,24 @@ each of the hot ones has two forms, one for the fast lane and one for botocore.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, header_info, object_info
-from regfs.checksums import compute
+from regfs.checksums import compute, etag_of
 from regfs.documents import delete_request, parse_deleted, parse_page
 from regfs.errors import BucketNotFoundError
 from regfs.fast import Stream, read
 from regfs.multipart import CONTENT_TYPE, MultipartClient, headers
-from regfs.retry import status
+from regfs.retry import pause, status
 
 T = TypeVar("T")
+
+logger = logging.getLogger("regfs")
 
 PAGE = 1000
 """The most keys that one listing page or one DeleteObjects request holds."""
@@ -38,6 +42,11 @@ _PARAMETERS = {
 def _span(start: int, stop: int | None) -> str:
     """Give the Range header of the bytes from `start` up to `stop`; "" for all."""
     return f"bytes={start}-{'' if stop is None else stop - 1}" if start or stop is not None else ""
+
+
+def _size(content_range: str | None, length: int) -> int:
+    """Give the size of the object that an answer is a part or all of."""
+    return int(content_range.rpartition("/")[2]) if content_range else length
 
 
 async def _all(body: Body) -> bytes:
@@ -61,7 +70,7 @@ class S3Client(MultipartClient):
 
     async def get_suffix(self, key: str, length: int) -> bytes:
         """Read the last `length` bytes, or all of a shorter object. One GET."""
-        return await self._fetch(key, _all, 0, f"bytes=-{length}", None)
+        return await self._use(await self._open(key, 0, f"bytes=-{length}", None), _all)
 
     async def fetch(
         self,
@@ -71,109 +80,118 @@ class S3Client(MultipartClient):
         stop: int | None = None,
         etag: str | None = None,
     ) -> T:
-        """Open an object as :meth:`open` does and use its body, from the beginning again if that breaks.
+        """Open an object as :meth:`open` does, use its body and close it.
 
         Parameters
         ----------
         key, start, stop, etag
             As for :meth:`open`.
         use : callable
-            ``await use(body)``; the body is closed afterwards.
+            ``await use(body)``.
         """
-        return await self._fetch(key, use, start, _span(start, stop), etag)
+        return await self._use(await self.open(key, start, stop, etag), use)
 
-    async def _fetch(
-        self, key: str, use: Callable[[Body], Awaitable[T]], start: int, span: str, etag: str | None
-    ) -> T:
-        async def through(opening: Awaitable[Body]) -> T:
-            body = await opening
-            try:
-                return await use(body)
-            finally:
-                body.close()
-
-        return await self.lane.attempts(
-            lambda: through(self._open(key, start, span, etag)),
-            "get_object",
-            key,
-            lambda: through(self._open_fast(key, start, span, etag)),
-        )
+    async def _use(self, body: Body, use: Callable[[Body], Awaitable[T]]) -> T:
+        try:
+            return await use(body)
+        finally:
+            body.close()
 
     async def open(self, key: str, start: int = 0, stop: int | None = None, etag: str | None = None) -> Body:
         """Begin to read from `start` up to `stop`, of the version `etag` if given. One GET.
+
+        Where the connection breaks, the body goes on from there with another GET, of the same version.
 
         Raises
         ------
         FileChangedError
             The object has another ETag by now.
         """
-        span = _span(start, stop)
-        return await self.lane.attempts(
-            lambda: self._open(key, start, span, etag),
-            "get_object",
-            key,
-            lambda: self._open_fast(key, start, span, etag),
-        )
-
-    async def _open_fast(self, key: str, start: int, span: str, etag: str | None) -> Body:
-        headers = {"range": span} if span else {}
-        if etag:
-            headers["if-match"] = etag
-        try:
-            response = await self.lane.fast.send(
-                "GET", key, headers=headers, success=(206 if span else 200, 200)
-            )
-        except Exception as exc:
-            if status(exc) == 416:
-                return await self._past_end(key, start, etag, exc)
-            raise
-        try:
-            length = int(response.headers["Content-Length"])
-            size = int(response.headers.get("Content-Range", f"/{length}").rpartition("/")[2])
-            info = header_info(key, size, response.headers)
-            length = self._wanted(key, span, length, response.status == 206)
-        except (KeyError, ValueError, OSError):
-            response.close()
-            raise
-        return Body(info, Stream(response), length, lambda exc: self.lane.failed(key, exc))
+        return await self._open(key, start, _span(start, stop), etag)
 
     async def _open(self, key: str, start: int, span: str, etag: str | None) -> Body:
-        session = await self.lane.session()
-        kwargs = {name: value for name, value in (("Range", span), ("IfMatch", etag)) if value}
-        try:
-            answer = await session.get_object(Bucket=self.bucket, Key=key, **kwargs)
-        except Exception as exc:
-            if status(exc) == 416:
-                return await self._past_end(key, start, etag, exc)
-            raise
-        length = int(answer["ContentLength"])
-        size = int(answer.get("ContentRange", f"/{length}").rpartition("/")[2])
-        try:
-            length = self._wanted(key, span, length, answer["ResponseMetadata"]["HTTPStatusCode"] == 206)
-        except OSError:
-            answer["Body"].close()
-            raise
-        return Body(
-            object_info(key, size, answer), answer["Body"], length, lambda exc: self.lane.failed(key, exc)
-        )
+        async def fast() -> Body:
+            asked = {"range": span} if span else {}
+            if etag:
+                asked["if-match"] = etag
+            response = await self.lane.fast.send(
+                "GET", key, headers=asked, success=(206 if span else 200, 200)
+            )
+            try:
+                told = response.headers
+                length = int(told["Content-Length"])
+                info = header_info(key, _size(told.get("Content-Range"), length), told)
+                reach = self._reach(key, start, span, length, told.get("Content-Range"))
+            except BaseException:
+                response.close()
+                raise
+            return Body(info, Stream(response), *reach, self._again)
 
-    def _wanted(self, key: str, span: str, length: int, partial: bool) -> int:
-        """Give how many bytes of an answer belong to the range; some proxies answer with the whole object.
+        async def call() -> Body:
+            fields = {name: value for name, value in (("Range", span), ("IfMatch", etag)) if value}
+            answer = await self.lane.request("get_object", None, Key=key, **fields)
+            length = int(answer["ContentLength"])
+            info = object_info(key, _size(answer.get("ContentRange"), length), answer)
+            try:
+                reach = self._reach(key, start, span, length, answer.get("ContentRange"))
+            except BaseException:
+                answer["Body"].close()
+                raise
+            return Body(info, answer["Body"], *reach, self._again)
+
+        def unless_past_end(open_: Callable[[], Awaitable[Body]]) -> Callable[[], Awaitable[Body]]:
+            async def opening() -> Body:
+                try:
+                    return await open_()
+                except Exception as exc:
+                    if status(exc) == 416:
+                        return await self._past_end(key, start, etag, exc)
+                    raise
+
+            return opening
+
+        return await self.lane.attempts(unless_past_end(call), "get_object", key, unless_past_end(fast))
+
+    def _reach(self, key: str, start: int, span: str, length: int, told: str | None) -> tuple[int, int]:
+        """Give where an answer to a range begins and ends, be it that range or, by some proxies, the whole.
 
         Raises
         ------
         OSError
-            They are not its first ones: the range would lie behind all that comes before it.
+            It is neither: the range would lie behind all that comes before it, or it is another one.
         """
-        if partial or not span:
-            return length
         first, _, last = span.removeprefix("bytes=").partition("-")
-        if first == "0":
-            return min(length, int(last) + 1) if last else length
-        if not first and length <= int(last):
-            return length
-        text = f"the service answered {span} with the whole object; correct the proxy before it"
+        if told and span:
+            begin, _, end = told.removeprefix("bytes ").partition("/")[0].partition("-")
+            fits = begin.isdigit() and end.isdigit() and int(end) - int(begin) == length - 1
+            if fits and (not first or (begin == first and (not last or int(end) <= int(last)))):
+                return int(begin), int(end) + 1
+        elif not told and (not span or (not first and length <= int(last))):
+            return 0, length
+        elif not told and first == "0":
+            return 0, min(length, int(last) + 1) if last else length
+        text = f"the service answered {span} with {told or 'the whole object'}; correct the proxy before it"
         raise OSError(errno.EIO, text, self.space.url(self.space.path(key)))
+
+    async def _again(self, info: ObjectInfo, start: int, stop: int, broken: Exception, breaks: int) -> Body:
+        """Open the rest of a body that broke, of the same version.
+
+        Raises
+        ------
+        OSError
+            What broke it, where nothing tells the version or it broke too often in one place.
+        FileChangedError
+            The object was replaced meanwhile.
+        """
+        if not info.etag or breaks > self.parameters.max_retries:
+            raise self.lane.failed(info.key, broken) from broken
+        logger.debug("get_object %s: goes on from byte %d, after %s", info.key, start, type(broken).__name__)
+        await asyncio.sleep(pause(breaks))
+        rest = await self.open(info.key, start, stop, info.etag)
+        if rest.stop != stop:
+            rest.close()
+            raise self.lane.failed(info.key, broken) from broken
+        return rest
 
     async def _past_end(self, key: str, start: int, etag: str | None, refusal: Any) -> Body:
         """Give the empty body of a range that begins at or past the end."""
@@ -183,21 +201,7 @@ class S3Client(MultipartClient):
         told = headers.get("content-range", "").rpartition("/")[2]
         size = int(told) if told.isdigit() else (await self.head(key)).size if start else 0
         info = ObjectInfo(key, size, datetime.fromtimestamp(0, timezone.utc), etag or "")
-        return Body(info, EmptyStream(), 0, lambda exc: self.lane.failed(key, exc))
-
-    async def head(self, key: str) -> ObjectInfo:
-        """Ask for an object's size and properties. One HEAD."""
-
-        async def fast() -> ObjectInfo:
-            response = await self.lane.fast.send("HEAD", key)
-            response.release()
-            return header_info(key, int(response.headers["Content-Length"]), response.headers)
-
-        async def call() -> ObjectInfo:
-            answer = await self.lane.request("head_object", Key=key)
-            return object_info(key, int(answer["ContentLength"]), answer)
-
-        return await self.lane.attempts(call, "head_object", key, fast)
+        return Body(info, EmptyStream(), start, start, self._again)
 
     async def list_page(
         self,
@@ -270,16 +274,24 @@ class S3Client(MultipartClient):
         """
         fields = {"ContentType": CONTENT_TYPE, **await self._checksum(data), **self._creation()}
 
-        async def fast() -> None:
+        async def fast() -> bool:
             (await self.lane.fast.send("PUT", key, headers=headers(fields), body=data)).release()
+            return True
 
-        async def call() -> None:
-            condition = {"IfNoneMatch": "*"} if exclusive else {}
+        async def call() -> bool:
             await self.lane.request("put_object", data, Key=key, **condition, **fields)
+            return True
 
+        async def settle() -> bool | None:
+            there = await self._look(key)
+            return True if there and there.etag.strip('"') == etag_of(data) else None
+
+        condition = {"IfNoneMatch": "*"} if exclusive else {}
+        if not exclusive:
+            await self.lane.attempts(call, "put_object", key, fast)
+            return
         with self._taken(key, exclusive):
-            # What depends on the key's being free must not be sent twice without need.
-            await self.lane.attempts(call, "put_object", key, None if exclusive else fast)
+            await self.lane.attempts(call, "put_object", key, settle=settle)
 
     async def delete(self, keys: Sequence[str]) -> list[tuple[str, str]]:
         """Delete up to 1,000 keys, be they there or not. One DELETE.

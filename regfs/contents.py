@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from glob import has_magic
@@ -19,12 +18,13 @@ from typing import IO, Any
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 
 from regfs.answers import ObjectInfo
-from regfs.download import RANGE, File, Memory, download
+from regfs.download import RANGE, Memory, download, pour, save
 from regfs.listing import list_all
 from regfs.ranges import NEAR, Block, merge
 from regfs.transfer import Deletion, copy_object, delete_keys, gather
 from regfs.tree import RegistryTree
 from regfs.upload import Upload
+from regfs.verify import Verifier, promised
 from regfs.waiting import sync
 
 _BLOCK = 2**20
@@ -40,10 +40,19 @@ class RegistryContents(RegistryTree):
         return await self.client.get(self.space.key(path))
 
     async def _cat_file(
-        self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
+        self,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+        verify: bool = False,
+        **kwargs: Any,
     ) -> bytes:
         path = self._strip_own(path)
         key = self._file_key(path)
+        if verify:
+            promised(path)
+            if (start, end) != (None, None):
+                raise ValueError(f"start {start}, end {end}: only a whole blob can be verified")
         try:
             if start is not None and start < 0 and end is None:
                 return await self.client.get_suffix(key, -start)
@@ -57,10 +66,13 @@ class RegistryContents(RegistryTree):
                 return await self.client.get(key, start, end)
             memory = Memory()
             await download(self.client, key, memory, start, end)
-            return memory.result()
         except FileNotFoundError as exc:
             await self._raise_no_file(path, exc)
             raise
+        data = memory.result()
+        if verify:
+            await asyncio.to_thread(Verifier(self.space, path, len(data)).feed, 0, data)
+        return data
 
     async def _cat(
         self,
@@ -209,56 +221,26 @@ class RegistryContents(RegistryTree):
         lpath: str | IO[bytes],
         callback: Callback = DEFAULT_CALLBACK,
         outfile: IO[bytes] | None = None,
+        verify: bool = False,
         **kwargs: Any,
     ) -> None:
         path = self._strip_own(rpath)
         target = outfile or lpath
+        if verify:
+            promised(path)
+        check = partial(Verifier, self.space, path) if verify else None
         try:
             if isinstance(target, (str, os.PathLike)):
                 if await asyncio.to_thread(os.path.isdir, target) and not await self._isdir(path):
                     raise IsADirectoryError(errno.EISDIR, "Is a directory", os.fspath(target))
-                await self._save(self._file_key(path), os.fspath(target), callback)
+                await save(self.client, self._file_key(path), os.fspath(target), callback, check)
             else:
-                await self._pour(self._file_key(path), target, callback)
+                await pour(self.client, self._file_key(path), target, callback, check)
         except FileNotFoundError as exc:
             if isinstance(await self._no_file(path, exc), IsADirectoryError):
                 await asyncio.to_thread(os.makedirs, str(lpath), exist_ok=True)
                 return
             raise
-
-    async def _save(self, key: str, target: str, callback: Callback) -> None:
-        """Write a local file that appears whole or not at all."""
-        folder, name = os.path.split(target)
-        file = await asyncio.to_thread(
-            tempfile.NamedTemporaryFile,
-            "w+b",
-            dir=folder or ".",
-            prefix=f".{name[:64]}.",
-            suffix=".part",
-            delete=False,
-        )
-        try:
-            with file:
-                size, progress = callback.set_size, callback.relative_update
-                await download(self.client, key, File(file), size=size, progress=progress)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(file.name, 0o666 & ~mask)  # what open() would have given
-            await asyncio.to_thread(os.replace, file.name, target)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-
-    async def _pour(self, key: str, file: IO[bytes], callback: Callback) -> None:
-        """Write to an open file, which may be a pipe: in order."""
-        body = await self.client.open(key)
-        try:
-            callback.set_size(body.info.size)
-            while data := await body.read(_BLOCK):
-                await asyncio.to_thread(file.write, data)
-                callback.relative_update(len(data))
-        finally:
-            body.close()
 
     async def _copy(
         self,

@@ -99,8 +99,8 @@ def parse_page(data: bytes) -> ListPage:
                 prefixes.append(_unescape(text) if escaped else text)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise DocumentError("an entry of the service's listing lacks its key, size or time") from exc
-    if None in prefixes or not all(item.key for item in objects):
-        raise DocumentError("an entry of the service's listing has no name")
+    if None in prefixes or not all(item.key and item.size >= 0 for item in objects):
+        raise DocumentError("an entry of the service's listing has no name, or a size below 0")
     truncated = root.findtext(f"{space}IsTruncated") == "true"
     token = root.findtext(f"{space}NextContinuationToken") if truncated else None
     if truncated and not token:

@@ -2,14 +2,16 @@
 
 The first request asks for the first range and tells size and version of the whole. While it is read, the
 others follow on condition of that version, so that what arrives is one version, whole. Each range goes to its
-own place in one buffer or file made for all, and is repeated alone where its connection breaks.
+own place in one buffer or file made for all, and goes on alone where its connection breaks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+import os
+import tempfile
+from collections.abc import Callable
 from functools import partial
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -17,8 +19,11 @@ from regfs.errors import FileChangedError
 from regfs.transfer import gather
 
 if TYPE_CHECKING:
+    from fsspec.callbacks import Callback
+
     from regfs.answers import Body
     from regfs.client import S3Client
+    from regfs.verify import Verifier
 
 RANGE = 16 * 2**20
 """Bytes of a range; what is not larger is read by one request."""
@@ -141,21 +146,6 @@ async def download(
             return
 
 
-class _TargetError(Exception):
-    """The target failed, and not the service, which all other errors are taken to be of."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-async def _local(step: Awaitable[None]) -> None:
-    try:
-        await step
-    except Exception as exc:
-        raise _TargetError(exc) from exc
-
-
 class _Download:
     """One try."""
 
@@ -187,29 +177,24 @@ class _Download:
             await self._client.fetch(self._key, self._first, self._start, stop)
             if self._rest:
                 await self._rest
-        except _TargetError as exc:
-            raise exc.error from exc.error.__cause__
         finally:
             await self._end()
 
     async def _first(self, body: Body) -> None:
-        """Read the first range, and begin with the others; again if it breaks and is another's then."""
-        if body.info.etag != self._etag:
-            await self._end()
-            self._etag = body.info.etag
-            stop = body.info.size if self._stop is None else min(self._stop, body.info.size)
-            total = max(0, stop - self._start)
-            self._size(total)
-            if total <= RANGE and isinstance(self._target, Memory):
-                self._target.take(await body.read(total))
-                return
-            await _local(self._target.begin(total))
-            calls = [
-                partial(self._range, at, min(at + RANGE, stop))
-                for at in range(self._start + RANGE, stop, RANGE)
-            ]
-            if calls:
-                self._rest = asyncio.create_task(gather(calls, AT_ONCE - 1))
+        """Read the first range, and begin with the others."""
+        self._etag = body.info.etag
+        stop = body.info.size if self._stop is None else min(self._stop, body.info.size)
+        total = max(0, stop - self._start)
+        self._size(total)
+        if total <= RANGE and isinstance(self._target, Memory):
+            self._target.take(await body.read(total))
+            return
+        await self._target.begin(total)
+        calls = [
+            partial(self._range, at, min(at + RANGE, stop)) for at in range(self._start + RANGE, stop, RANGE)
+        ]
+        if calls:
+            self._rest = asyncio.create_task(gather(calls, AT_ONCE - 1))
         await self._pour(0, body)
 
     async def _end(self) -> None:
@@ -226,16 +211,85 @@ class _Download:
         await self._client.fetch(self._key, use, start, stop, self._etag)
 
     async def _pour(self, at: int, body: Body) -> None:
-        done = 0
-        try:
-            while data := await body.some(PIECE):
-                await _local(self._target.write(at + done, data))
-                done += len(data)
-                self._tell(len(data))
-        except BaseException:
-            self._tell(-done)
-            raise
+        while data := await body.some(PIECE):
+            await self._target.write(at, data)
+            at += len(data)
+            self.done += len(data)
+            self._progress(len(data))
 
-    def _tell(self, count: int) -> None:
-        self.done += count
-        self._progress(count)
+
+async def save(
+    client: S3Client,
+    key: str,
+    target: str,
+    callback: Callback,
+    check: Callable[[int], Verifier] | None = None,
+) -> None:
+    """Write a local file that appears whole or not at all.
+
+    Parameters
+    ----------
+    client : S3Client
+        Sends the requests.
+    key : str
+        The object's key.
+    target : str
+        The file.
+    callback : fsspec.callbacks.Callback
+        Told of size and progress in bytes.
+    check : callable, optional
+        Makes the verifier of so many bytes; what it does not like does not appear.
+    """
+    folder, name = os.path.split(target)
+    file = await asyncio.to_thread(
+        tempfile.NamedTemporaryFile,
+        "w+b",
+        dir=folder or ".",
+        prefix=f".{name[:64]}.",
+        suffix=".part",
+        delete=False,
+    )
+    try:
+        with file:
+            await download(client, key, File(file), size=callback.set_size, progress=callback.relative_update)
+            if check:
+                await asyncio.to_thread(_check, file, check)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(file.name, 0o666 & ~mask)  # what open() would have given
+        await asyncio.to_thread(os.replace, file.name, target)
+    except BaseException:
+        os.unlink(file.name)
+        raise
+
+
+def _check(file: IO[bytes], check: Callable[[int], Verifier]) -> None:
+    file.flush()
+    verifier = check(file.seek(0, os.SEEK_END))
+    file.seek(0)
+    verifier.feed(0, b"")
+    while data := file.read(PIECE):
+        verifier.feed(verifier.at, data)
+
+
+async def pour(
+    client: S3Client,
+    key: str,
+    file: IO[bytes],
+    callback: Callback,
+    check: Callable[[int], Verifier] | None = None,
+) -> None:
+    """Write to an open file, which may be a pipe: in order. The parameters are those of :func:`save`."""
+    body = await client.open(key)
+    try:
+        callback.set_size(body.info.size)
+        verifier = check(body.info.size) if check else None
+        if verifier:
+            verifier.feed(0, b"")
+        while data := await body.read(PIECE):
+            if verifier:
+                verifier.feed(verifier.at, data)
+            await asyncio.to_thread(file.write, data)
+            callback.relative_update(len(data))
+    finally:
+        body.close()

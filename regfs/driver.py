@@ -22,7 +22,7 @@ from regfs.errors import (
 )
 from regfs.filesystem import DEFAULT_EXPIRY, RegistryFileSystem
 from regfs.paths import check_driver_path
-from regfs.reader import BodyReader
+from regfs.reader import open_reader
 from regfs.waiting import sync
 from regfs.walk import StopWalk, Walk, read
 from regfs.writer import FileWriter
@@ -132,13 +132,16 @@ class StorageDriver:
 
     # -- streams --------------------------------------------------------------------------------------
 
-    def reader(self, path: str, offset: int = 0) -> BinaryIO:
+    def reader(self, path: str, offset: int = 0, *, verify: bool = False) -> BinaryIO:
         """Open a file for reading from an offset in bytes, as one response that is read as it arrives.
 
-        At or past the end the stream is empty.
+        At or past the end the stream is empty. With `verify`, the read that reaches a blob's end compares its
+        content as :meth:`RegistryFileSystem.verify` does.
 
         Raises
         ------
+        ValueError
+            `verify`, and the path promises no digest or `offset` is not 0.
         InvalidOffsetError
             `offset` is negative.
         PathNotFoundError
@@ -146,8 +149,8 @@ class StorageDriver:
         """
         self._check_offset(path, offset)
         with self._errors(path):
-            body = self._run(self.fs.client.open, self.fs.space.key(self._check(path)), offset)
-        return io.BufferedReader(BodyReader(self.fs, body), _BLOCK)
+            stream = self._run(open_reader, self.fs, self._check(path), offset, verify)
+        return io.BufferedReader(stream, _BLOCK)
 
     def read_stream(self, path: str, offset: int = 0) -> BinaryIO:
         """Open a file for reading; v2.0.0-alpha.2's name of :meth:`reader`."""

@@ -8,6 +8,8 @@ is also the matching builtin. Nothing here may know how requests are made.
 from __future__ import annotations
 
 import errno
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 
@@ -94,6 +96,25 @@ class FileChangedError(OSError):
     """The object was replaced while it was being read; bytes of two versions are never mixed."""
 
 
+class ThrottledError(OSError):
+    """The service asks for fewer requests, or is overloaded, and went on so through all repetitions.
+
+    Attributes
+    ----------
+    retry_after : float or None
+        Seconds that the service asks to wait (its header ``Retry-After``); None where it does not tell.
+    """
+
+    retry_after: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errno, self.strerror, self.filename), {"retry_after": self.retry_after}
+
+
+class DigestMismatchError(OSError):
+    """What was read is not what its path promises: the blob is damaged, or was changed on the way."""
+
+
 # S3 error code (or the bare status, which is all that a HEAD answers) -> type, errno, what to tell.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _SECRET = "the secretkey does not belong to the accesskey (or v4auth is wrong for this service)"  # noqa: S105
@@ -113,14 +134,32 @@ _BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
     "RequestTimeTooSkewed": (PermissionError, errno.EACCES, "this machine's clock is wrong; set it"),
     "PreconditionFailed": (FileChangedError, errno.ESTALE, "the file was replaced meanwhile; open it again"),
     "KeyTooLongError": (OSError, errno.ENAMETOOLONG, "the key is longer than 1024 bytes"),
-    "SlowDown": (OSError, errno.EBUSY, "the service asks for fewer requests; lower maxrequestspersecond"),
+    **dict.fromkeys(
+        ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"),
+        (ThrottledError, errno.EBUSY, "the service asks for fewer requests; lower maxrequestspersecond"),
+    ),
     "401": (PermissionError, errno.EACCES, _ACCESS),
     "403": (PermissionError, errno.EACCES, _ACCESS),
     "404": (FileNotFoundError, errno.ENOENT, "No such file or directory"),
     "412": (FileChangedError, errno.ESTALE, "the file was replaced meanwhile; open it again"),
-    "429": (OSError, errno.EBUSY, "the service asks for fewer requests; lower maxrequestspersecond"),
-    "503": (OSError, errno.EBUSY, "the service is not available; try again later"),
+    "503": (ThrottledError, errno.EBUSY, "the service is not available; try again later"),
 }
+
+
+def retry_after(error: BaseException | None) -> float | None:
+    """Give the seconds that an answer asks to wait; None where it does not.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds, or a date.
+    """
+    response = getattr(error, "response", None)
+    told = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    text = str(told.get("HTTPHeaders", {}).get("retry-after", "")).strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def of_service(error: BaseException) -> bool:
@@ -157,7 +196,10 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         for known in (code, status):
             if known in _BY_CODE:
                 kind, number, text = _BY_CODE[known]
-                return kind(number, text, filename)
+                failure = kind(number, text, filename)
+                if isinstance(failure, ThrottledError):
+                    failure.retry_after = retry_after(error)
+                return failure
         message = str(response.get("Error", {}).get("Message", "")).splitlines()
         told = f"the service answered {status or '?'} {code}: {message[0] if message else 'no message'}"
         return OSError(errno.EIO, told, filename)

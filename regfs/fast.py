@@ -196,11 +196,13 @@ class FastLane:
             )
             if response.status in success:
                 return response
-            # An object that was sent instead of a range of it is not read to its end.
-            told = await _read(response, LARGE) if response.status >= 300 else b""
+            try:
+                # An object that was sent instead of a range of it is not read to its end.
+                told = await _read(response, LARGE) if response.status >= 300 else b""
+            finally:
+                response.close()
         except (ClientError, TimeoutError) as exc:
             raise broken(exc, f"{way.scheme}://{way.host}") from exc
-        response.close()
         raise refused(response, told, method)
 
 
@@ -253,8 +255,9 @@ async def read(response: ClientResponse) -> bytes:
         data = await _read(response, LARGEST + 1)
     except (ClientError, TimeoutError) as exc:
         raise broken(exc, str(response.url.origin())) from exc
+    finally:
+        response.close()  # the connection is in the pool already if all was read
     if len(data) > LARGEST:
-        response.close()
         raise DocumentError("the service's answer has no end")
     return data
 

@@ -15,6 +15,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from regfs.stream import FIRST_BLOCK, StreamCache
 from regfs.upload import Upload
+from regfs.verify import Verifier, promised
 from regfs.waiting import sync
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class RegistryFile(AbstractBufferedFile):
         One of fsspec's caches instead of regfs' own streaming.
     size : int, optional
         In bytes, where the caller knows it.
+    verify : bool
+        Compare the content of a registry's blob with the digest that its path promises, at its end.
     """
 
     closed: bool
@@ -56,14 +59,18 @@ class RegistryFile(AbstractBufferedFile):
         cache_type: str | None = None,
         cache_options: dict[str, Any] | None = None,
         size: int | None = None,
+        verify: bool = False,
         **kwargs: Any,
     ) -> None:
+        if verify:
+            promised(path)
         self._pid = os.getpid()
         self._key = fs.space.key(path)
         self._head = b""
         self._etag: str | None = None
         self._upload: Upload | None = None
         self._dropped = False
+        self._verifier: Verifier | None = None
         if cache_type == StreamCache.name:
             cache_type = None  # as a pickled file asks for it
         if mode == "rb":
@@ -86,6 +93,8 @@ class RegistryFile(AbstractBufferedFile):
             **kwargs,
         )
         if mode == "rb":
+            if verify:
+                self._verifier = Verifier(fs.space, path, self.size)
             if cache_type is None:
                 self.cache = StreamCache(
                     self.size, self._head, self._open_body, self._read_body, self._drop_body
@@ -120,6 +129,21 @@ class RegistryFile(AbstractBufferedFile):
             return self._read_body(body, end - start)
         finally:
             self._drop_body(body)
+
+    def read(self, length: int | None = -1) -> bytes:
+        """Read so many bytes, less only at the end; all that is left by default.
+
+        Raises
+        ------
+        DigestMismatchError
+            With ``verify=True``: the content, which ends here, is not what the path promises.
+        """
+        if self._verifier:
+            self._verifier.catch_up(self.loc, self.cache._fetch)  # noqa: SLF001 - as fsspec's files call it
+        data: bytes = super().read(-1 if length is None else length)
+        if self._verifier:
+            self._verifier.feed(self.loc - len(data), data)
+        return data
 
     def readuntil(self, char: bytes = b"\n", blocks: int | None = None) -> bytes:
         """Read up to and including `char`; fsspec would copy a whole block for each line."""

@@ -17,6 +17,7 @@ from regfs.contents import RegistryContents
 from regfs.errors import BucketNotFoundError
 from regfs.pending import PendingUpload
 from regfs.upload import Upload
+from regfs.verify import PIECE, Verifier, promised
 from regfs.waiting import sync
 
 if TYPE_CHECKING:
@@ -172,7 +173,9 @@ class RegistryFileSystem(RegistryContents):
             raise
         return upload
 
-    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> RegistryAsyncFile:
+    async def open_async(
+        self, path: str, mode: str = "rb", verify: bool = False, **kwargs: Any
+    ) -> RegistryAsyncFile:
         """Open a file whose methods are awaited, for streaming reads and writes.
 
         Parameters
@@ -181,13 +184,15 @@ class RegistryFileSystem(RegistryContents):
             The driver path.
         mode : str
             "rb"; "wb"; "xb", which fails if the file exists; "ab", which continues it.
+        verify : bool
+            As for :meth:`verify`, while it is read.
 
         Raises
         ------
         FileNotFoundError
             There is no such file, or the directory is none: at once, not at the first read.
         ValueError
-            Another mode, or a compression.
+            Another mode, or a compression; `verify`, and the path promises no digest.
         """
         from regfs.afile import RegistryAsyncFile
 
@@ -197,7 +202,11 @@ class RegistryFileSystem(RegistryContents):
             raise ValueError(f"compression {kwargs['compression']!r}: not in open_async")
         path = self._strip_own(path)
         if mode == "rb":
-            return RegistryAsyncFile(self, path, mode, await self.open_body(path, 0, None))
+            if verify:
+                promised(path)
+            body = await self.open_body(path, 0, None)
+            verifier = Verifier(self.space, path, body.info.size) if verify else None
+            return RegistryAsyncFile(self, path, mode, body, verifier)
         return RegistryAsyncFile(self, path, mode, await self.open_upload(path, mode))
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **kwargs: Any) -> Any:
@@ -236,6 +245,47 @@ class RegistryFileSystem(RegistryContents):
         file = super().open(path, binary, block_size, cache_options, None, **kwargs)
         target = file if codec is None else WholeBinary(compr[codec](file, mode="w"), file)
         return target if "b" in mode else WholeText(target, file, **text)
+
+    # -- blobs ----------------------------------------------------------------------------------------
+
+    async def _verify(self, path: str) -> str:
+        path = self._strip_own(path)
+        digest = promised(path)
+        body = await self.open_body(path, 0, None)
+        try:
+            verifier = Verifier(self.space, path, body.info.size)
+            verifier.feed(0, b"")
+            while data := await body.some(PIECE):
+                verifier.feed(verifier.at, data)
+        finally:
+            body.close()
+        return str(digest)
+
+    def verify(self, path: str) -> str:
+        """Read a registry's blob and compare its content with the digest that its path promises.
+
+        The same happens while a blob is read with ``verify=True``: by ``open``, ``open_async``, ``cat``,
+        ``get`` and :meth:`StorageDriver.reader`.
+
+        Parameters
+        ----------
+        path : str
+            A blob's data, ``/docker/registry/v2/blobs/sha256/ab/ab…/data``.
+
+        Returns
+        -------
+        str
+            The digest, ``sha256:ab…``.
+
+        Raises
+        ------
+        DigestMismatchError
+            The content is another one.
+        ValueError
+            The path promises no digest.
+        """
+        digest: str = sync(self.loop, self._verify, path)
+        return digest
 
     # -- URLs -----------------------------------------------------------------------------------------
 

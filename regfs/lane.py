@@ -1,7 +1,6 @@
 """The canonical lane: how a request reaches S3 through s3fs' botocore client, and what its failure becomes.
 
-Owns the connections of each event loop, the pace of requests, their repetition, and the translation of
-every failure into a builtin error, each in one place.
+Owns each event loop's connections, the pace of requests, their repetition, and the translation of failures.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import functools
 import io
 import logging
 import os
+import socket
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from regfs._version import __version__
 from regfs.errors import of_service, translate
 from regfs.fast import FastLane
-from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, retry, status, transient
+from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, transient
 from regfs.sigv4 import Credentials
 
 if TYPE_CHECKING:
@@ -63,6 +63,32 @@ def _loader() -> Any:
     return create_loader()
 
 
+@functools.lru_cache(maxsize=1)
+def _session_class() -> Any:
+    from aiobotocore.httpsession import AIOHTTPSession
+    from aiohttp import ClientConnectorError
+    from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
+
+    class OnceSession(AIOHTTPSession):  # type: ignore[misc]  # it ships no types
+        """Sends each request once. aiohttp repeats a PUT whose answer is lost by itself, and tells nobody."""
+
+        async def send(self, request: Any) -> Any:
+            try:
+                return await super().send(request)
+            except EndpointConnectionError as exc:  # also of a connection that came about and broke
+                broken = exc.kwargs["error"]
+                if isinstance(broken, (ClientConnectorError, socket.gaierror)):
+                    raise
+                raise ConnectionClosedError(endpoint_url=request.url, error=broken) from broken
+
+        async def _get_session(self, proxy_url: str | None) -> Any:
+            session = await super()._get_session(proxy_url)
+            session._retry_connection = False  # noqa: SLF001 - there is no other way
+            return session
+
+    return OnceSession
+
+
 class _Body(io.BytesIO):
     """A request's body. It shares the bytes that it is made of, and goes on doing so when its size is asked.
 
@@ -71,6 +97,32 @@ class _Body(io.BytesIO):
 
     def getbuffer(self) -> memoryview:
         return memoryview(self.getvalue())
+
+
+async def _close_sessions(sessions: dict[str, Any]) -> None:
+    for s3 in sessions.values():
+        if s3._s3 is not None:  # noqa: SLF001 - s3fs offers no other way to await its closing
+            await s3._s3.close()  # noqa: SLF001 - as above
+
+
+def _settled(
+    call: Callable[[], Awaitable[T]], settle: Callable[[], Awaitable[T | None]]
+) -> Callable[[], Awaitable[T]]:
+    """Let failures be looked into, from the first on that does not tell whether the call was carried out."""
+    doubt = False
+
+    async def attempt() -> T:
+        nonlocal doubt
+        try:
+            return await call()
+        except Exception as exc:
+            doubt = doubt or transient(exc)
+            found = await settle() if doubt else None
+            if found is None:
+                raise
+            return found
+
+    return attempt
 
 
 def _paced(limiter: AsyncLimiter, call: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
@@ -118,9 +170,9 @@ class CanonicalLane:
         self._chains: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._asynchronous = asynchronous
         self.loop = loop
-        # A session belongs to the loop it was opened on; so a new loop (asyncio.run twice, a forked child)
-        # finds none of its own here and opens one.
+        # A session belongs to the loop it was opened on; a new loop finds none of its own here and opens one.
         self._sessions: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+        self._retired: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._limiters: weakref.WeakKeyDictionary[Any, AsyncLimiter] = weakref.WeakKeyDictionary()
         _lanes.add(self)
         if parameters.log_level != "off":
@@ -137,7 +189,7 @@ class CanonicalLane:
         here = self._sessions.setdefault(asyncio.get_running_loop(), {})
         where = endpoint or self.parameters.endpoint_url or ""
         if where not in here:
-            # The import blocks for a good half second: not on the loop, where others work.
+            # The import blocks for half a second: not on the loop.
             opened = await asyncio.to_thread(self._open_session, where)
             here.setdefault(where, opened)
         return await here[where].set_session()
@@ -155,6 +207,7 @@ class CanonicalLane:
             "max_pool_connections": 128,
             # regfs.retry does it, so that attempts do not multiply.
             "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "http_session_cls": _session_class(),
             # Since 1.36 botocore adds checksum trailers that S3-compatible services refuse.
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
@@ -232,8 +285,10 @@ class CanonicalLane:
 
     def forget(self) -> list[Any]:
         """Give all sessions away, of all loops."""
-        kept = [list(self._sessions.items()), list(self._limiters.items()), *self.fast.forget()]
+        ours = (self._sessions, self._retired, self._limiters)
+        kept = [*(list(each.items()) for each in ours), *self.fast.forget()]
         self._sessions = weakref.WeakKeyDictionary()
+        self._retired = weakref.WeakKeyDictionary()
         self._chains = weakref.WeakKeyDictionary()
         self._limiters = weakref.WeakKeyDictionary()
         return kept
@@ -241,10 +296,10 @@ class CanonicalLane:
     async def close(self) -> None:
         """Close the running loop's connections; the next request opens new ones."""
         await self.fast.close()
-        self._chains.pop(asyncio.get_running_loop(), None)
-        for s3 in self._sessions.pop(asyncio.get_running_loop(), {}).values():
-            if s3._s3 is not None:  # noqa: SLF001 - s3fs offers no other way to await its closing
-                await s3._s3.close()  # noqa: SLF001
+        loop = asyncio.get_running_loop()
+        self._chains.pop(loop, None)
+        for kept in (self._sessions, self._retired):
+            await _close_sessions(kept.pop(loop, {}))
 
     async def request(self, method: str, body: bytes | None = None, **fields: Any) -> Any:
         """Send one request about the bucket through botocore, once.
@@ -273,6 +328,7 @@ class CanonicalLane:
         what: str,
         key: str,
         fast: Callable[[], Awaitable[T]] | None = None,
+        settle: Callable[[], Awaitable[T | None]] | None = None,
     ) -> T:
         """Make a call, again where that may help, and translate what still fails.
 
@@ -286,6 +342,9 @@ class CanonicalLane:
             What it is about, for the error.
         fast : callable, optional
             Does the same by the fast lane, which is tried first if it may be.
+        settle : callable, optional
+            For what must not be done twice. Once an attempt has failed without telling whether it was carried
+            out, asked after that and each further failure; what it gives, unless None, is the result.
 
         Raises
         ------
@@ -293,10 +352,13 @@ class CanonicalLane:
             The last attempt's failure.
         """
         telling = logger.isEnabledFor(logging.DEBUG)
-        started = time.monotonic() if telling else 0.0
+        started = time.monotonic()
+        sessions = self._sessions.get(asyncio.get_running_loop())
         if limiter := self._limiter():
             call = _paced(limiter, call)
             fast = fast and _paced(limiter, fast)
+        if settle:
+            call = _settled(call, settle)
         try:
             try:
                 if fast is not None and await self.fast.ready():
@@ -310,7 +372,10 @@ class CanonicalLane:
                         logger.debug("%s %s: through botocore, after %s", what, key, type(exc).__name__)
                 return await call()
             except Exception as exc:  # noqa: BLE001 - retry() raises it again unless it is transient
-                return await retry(call, exc, self.parameters.max_retries)
+                if expired(exc):
+                    await self._renew(sessions)
+                    return await call()
+                return await retry(call, exc, self.parameters.max_retries, started)
         except Exception as exc:
             failure = self.failed(key, exc) if of_service(exc) else exc
             if failure is exc:
@@ -319,6 +384,16 @@ class CanonicalLane:
         finally:
             if telling:
                 logger.debug("%s %s: %.1f ms", what, key, 1000 * (time.monotonic() - started))
+
+    async def _renew(self, refused: dict[str, Any] | None) -> None:
+        """Ask the chain of credentials anew: what botocore finds in a file, it keeps for ever."""
+        loop = asyncio.get_running_loop()
+        if self.parameters.access_key or (refused and self._sessions.get(loop) is not refused):
+            return  # there is no chain, or somebody was faster
+        self._chains.pop(loop, None)
+        retired = self._retired.pop(loop, {})
+        self._retired[loop] = self._sessions.pop(loop, {})  # others may be in the middle of a request
+        await _close_sessions(retired)
 
     def failed(self, key: str, error: BaseException) -> OSError:
         """Give the builtin error of a failure, with the full URL."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from regfs import checksums
-from regfs.answers import ObjectInfo, PartInfo, UploadInfo
+from regfs.answers import ObjectInfo, PartInfo, UploadInfo, header_info, object_info
+from regfs.checksums import compute, etag_of_parts
 from regfs.errors import FileChangedError, UploadNotFoundError
+from regfs.fast import LARGE
 from regfs.lane import CanonicalLane
 
 CONTENT_TYPE = "application/octet-stream"
@@ -62,14 +65,39 @@ class MultipartClient:
 
     @property
     def _algorithm(self) -> str:
-        return "" if self.parameters.checksum_disabled else self.parameters.checksum_algorithm
+        p = self.parameters
+        return "" if p.checksum_disabled else p.checksum_algorithm or checksums.DEFAULT
 
     async def _checksum(self, data: bytes) -> dict[str, str]:
-        """Give the field that lets the service verify a body, if one is asked for."""
-        if not self._algorithm:
+        """Give the field that lets the service verify a body, unless that is off."""
+        name = self._algorithm
+        if not name:
             return {}
-        value = await asyncio.to_thread(checksums.compute, self._algorithm, data)
-        return {checksums.field(self._algorithm): value}
+        large = len(data) >= LARGE
+        value = await asyncio.to_thread(compute, name, data) if large else compute(name, data)
+        return {checksums.field(name): value}
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Ask for an object's size and properties. One HEAD."""
+
+        async def fast() -> ObjectInfo:
+            response = await self.lane.fast.send("HEAD", key)
+            response.release()
+            return header_info(key, int(response.headers["Content-Length"]), response.headers)
+
+        async def call() -> ObjectInfo:
+            answer = await self.lane.request("head_object", Key=key)
+            return object_info(key, int(answer["ContentLength"]), answer)
+
+        return await self.lane.attempts(call, "head_object", key, fast)
+
+    async def _look(self, key: str) -> ObjectInfo | None:
+        """Ask once what lies at a key; None if nothing does or there is no telling."""
+        try:
+            answer = await self.lane.request("head_object", None, Key=key)
+            return object_info(key, int(answer["ContentLength"]), answer)
+        except Exception:  # noqa: BLE001 - the failure that led here is the one to tell
+            return None
 
     @contextmanager
     def _taken(self, key: str, exclusive: bool) -> Iterator[None]:
@@ -82,14 +110,46 @@ class MultipartClient:
             raise FileExistsError(errno.EEXIST, "File exists", self.space.url(self.space.path(key))) from exc
 
     async def create_upload(self, key: str, like: ObjectInfo | None = None) -> str:
-        """Begin a multipart upload and give its id; `like` hands down content type and metadata."""
+        """Begin a multipart upload and give its id; `like` hands down content type and metadata.
+
+        An attempt whose answer was lost may have begun one, too, whose id nobody knows. It is looked for and
+        removed, by all that tells it: the key, the time, and that it has no parts.
+        """
         extra: dict[str, Any] = {"ContentType": (like and like.content_type) or CONTENT_TYPE}
         if like and like.metadata:
             extra["Metadata"] = dict(like.metadata)
         if self._algorithm not in ("", "MD5"):  # a part may only carry what the upload was begun with
             extra["ChecksumAlgorithm"] = self._algorithm
-        answer = await self.lane.call("create_multipart_upload", key, Key=key, **extra, **self._creation())
-        return str(answer["UploadId"])
+        extra |= self._creation()
+        started = time.monotonic()
+        doubts: list[str] = []
+
+        async def call() -> str:
+            answer = await self.lane.request("create_multipart_upload", None, Key=key, **extra)
+            return str(answer["UploadId"])
+
+        async def settle() -> None:
+            doubts.append(key)
+
+        upload = ""
+        try:
+            upload = await self.lane.attempts(call, "create_multipart_upload", key, settle=settle)
+        finally:
+            if doubts:
+                await self._sweep(key, upload, time.monotonic() - started)
+        return upload
+
+    async def _sweep(self, key: str, upload: str, seconds: float) -> None:
+        """Remove the other uploads of a key that were begun in the last seconds and have no parts."""
+        try:
+            found = [one async for one in self.uploads(key) if one.key == key]
+            now = next((one.started for one in found if one.id == upload), datetime.now(timezone.utc))
+            since = now - timedelta(seconds=seconds + 1)  # services tell seconds
+            for one in found:
+                if one.id != upload and one.started >= since and not await self.parts(key, one.id):
+                    await self.abort_upload(key, one.id)
+        except OSError as exc:
+            logger.warning("an upload of %s whose answer was lost may have been left behind: %s", key, exc)
 
     async def upload_part(self, key: str, upload: str, number: int, data: bytes) -> PartInfo:
         """Upload one part."""
@@ -128,7 +188,15 @@ class MultipartClient:
     async def complete_upload(
         self, key: str, upload: str, parts: Sequence[PartInfo], *, exclusive: bool = False
     ) -> None:
-        """Make the object of the parts, which must be in order of their numbers."""
+        """Make the object of the parts, which must be in order of their numbers, and see that it is whole.
+
+        Raises
+        ------
+        FileExistsError
+            `exclusive`, and the key is taken.
+        OSError
+            The service says that it made the object, but there is none, or one of another size.
+        """
         listed = {
             "Parts": [
                 {
@@ -140,15 +208,33 @@ class MultipartClient:
             ]
         }
         condition = {"IfNoneMatch": "*"} if exclusive else {}
-        with self._taken(key, exclusive):
-            await self.lane.call(
+        size, etag = sum(part.size for part in parts), etag_of_parts([part.etag for part in parts])
+
+        async def call() -> str:
+            answer = await self.lane.request(
                 "complete_multipart_upload",
-                key,
+                None,
                 Key=key,
                 UploadId=upload,
                 MultipartUpload=listed,
                 **condition,
             )
+            return str(answer.get("ETag", ""))
+
+        async def settle() -> str | None:
+            there = await self._look(key)
+            made = there is not None and (there.size, there.etag.strip('"')) == (size, etag)
+            return etag if made else None
+
+        with self._taken(key, exclusive):
+            made = await self.lane.attempts(call, "complete_multipart_upload", key, settle=settle)
+        if made.strip('"') == etag:
+            return
+        # Not the ETag that these parts make; where the object is encrypted with a key of KMS, it never is.
+        there = await self.head(key)
+        if there.size != size and there.etag.strip('"') == made.strip('"'):
+            text = f"the service made an object of {there.size} bytes out of {size}; write it again"
+            raise OSError(errno.EIO, text, self.space.url(self.space.path(key)))
 
     async def give_up(self, key: str, upload: str) -> None:
         """Abort an upload after a failure, which must not be hidden by another one here."""

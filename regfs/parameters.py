@@ -214,7 +214,7 @@ class DriverParameters:
         values.choice(values.CHECKSUMS, fold=str.upper),
         "",
         "GitLab",
-        "Checksum the service verifies: " + ", ".join(values.CHECKSUMS[1:]) + ".",
+        "Checksum the service verifies, MD5 unless set: " + ", ".join(values.CHECKSUMS[1:]) + ".",
     )
     checksum_disabled: bool = _row("checksum_disabled", values.boolean, False, "GitLab", "Send none.")
 

@@ -5,11 +5,28 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from regfs.verify import Verifier, promised
 from regfs.waiting import sync
 
 if TYPE_CHECKING:
     from regfs.answers import Body
     from regfs.filesystem import RegistryFileSystem
+
+
+async def open_reader(fs: RegistryFileSystem, path: str, offset: int, verify: bool) -> BodyReader:
+    """Open a file from an offset on.
+
+    Raises
+    ------
+    ValueError
+        `verify`, and the path promises no digest or `offset` is not 0.
+    """
+    if verify:
+        promised(path)
+        if offset:
+            raise ValueError(f"offset {offset}: only a whole blob can be verified")
+    body = await fs.client.open(fs.space.key(path), offset)
+    return BodyReader(fs, body, Verifier(fs.space, path, body.info.size) if verify else None)
 
 
 class BodyReader(io.RawIOBase):
@@ -21,10 +38,13 @@ class BodyReader(io.RawIOBase):
         Whose loop the response lives on.
     body : Body
         The response.
+    verifier : Verifier, optional
+        Compares what is read with what the path promises.
     """
 
-    def __init__(self, fs: RegistryFileSystem, body: Body) -> None:
+    def __init__(self, fs: RegistryFileSystem, body: Body, verifier: Verifier | None = None) -> None:
         super().__init__()
+        self._verifier = verifier
         self._fs = fs
         self._body = body
 
@@ -35,9 +55,10 @@ class BodyReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer; less only at the end."""
         view = memoryview(buffer).cast("B")
-        data = sync(self._fs.loop, self._body.read, len(view))
-        view[: len(data)] = data
-        return len(data)
+        count: int = sync(self._fs.loop, self._body.into, view)
+        if self._verifier:
+            self._verifier.feed(self._verifier.at, view[:count])
+        return count
 
     def close(self) -> None:
         """Give the connection back, or drop it if the stream was not read to its end."""

@@ -6,8 +6,12 @@ tenacity does the waiting; here stands only what is peculiar to S3. botocore's o
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+
+from regfs.errors import retry_after
 
 T = TypeVar("T")
 
@@ -17,16 +21,32 @@ CONNECT_BUDGET = 5.0
 """Seconds after which no further attempt to connect begins: an unreachable endpoint fails within ten."""
 READ_TIMEOUT = 60.0
 """Seconds without a byte after which an answer counts as stalled."""
+DEADLINE = 120.0
+"""Seconds since the first attempt after which none begins any more."""
+FIRST_PAUSE = 0.1
+"""Seconds before the second attempt, at most; before each further one twice as many."""
+LONGEST_PAUSE = 20.0
+"""Seconds before any attempt, at most, unless the service asks for more."""
 
 # AWS' own list of what passes by itself: botocore/retries/standard.py and the S3 error pages.
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
+# A bad digest is one of bytes that were right when they were sent.
 _TRANSIENT_CODES = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "InternalError",
+    "OperationAborted",
+    "RequestLimitExceeded",
     "RequestTimeout",
     "RequestTimeoutException",
+    "ServiceUnavailable",
     "SlowDown",
     "Throttling",
     "ThrottlingException",
+    "XAmzContentSHA256Mismatch",
 }
+
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 
 
 def status(error: BaseException) -> int | None:
@@ -47,7 +67,14 @@ def transient(error: BaseException) -> bool:
 
     if isinstance(error, boto.SSLError):
         return False
-    return isinstance(error, (boto.HTTPClientError, ClientPayloadError, ConnectionError, TimeoutError))
+    broken = (boto.HTTPClientError, boto.ConnectionError, ClientPayloadError, ConnectionError, TimeoutError)
+    return isinstance(error, broken)
+
+
+def expired(error: BaseException) -> bool:
+    """Tell whether newer credentials may help."""
+    response = getattr(error, "response", None)
+    return isinstance(response, dict) and response.get("Error", {}).get("Code") in _EXPIRED
 
 
 def _unreachable(error: BaseException | None) -> bool:
@@ -56,8 +83,24 @@ def _unreachable(error: BaseException | None) -> bool:
     return isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError))
 
 
-async def retry(call: Callable[[], Awaitable[T]], first: BaseException, attempts: int) -> T:
-    """Repeat a call whose first attempt failed, with full jitter between 0.1 s and 20 s.
+def pause(attempt: int, error: BaseException | None = None) -> float:
+    """Choose the seconds to wait before an attempt: full jitter, and as long as the service asks for.
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+
+    Parameters
+    ----------
+    attempt : int
+        Which repetition it will be, from 1.
+    error : BaseException, optional
+        What the attempt before raised.
+    """
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 16))
+    return max(random.uniform(0, longest), retry_after(error) or 0.0)  # noqa: S311 - nobody's secret
+
+
+async def retry(call: Callable[[], Awaitable[T]], first: BaseException, attempts: int, started: float) -> T:
+    """Repeat a call whose first attempt failed.
 
     Parameters
     ----------
@@ -67,6 +110,8 @@ async def retry(call: Callable[[], Awaitable[T]], first: BaseException, attempts
         What the first attempt raised.
     attempts : int
         How many more attempts there may be.
+    started : float
+        When the first one began, by ``time.monotonic()``.
 
     Returns
     -------
@@ -80,12 +125,21 @@ async def retry(call: Callable[[], Awaitable[T]], first: BaseException, attempts
     """
     if attempts < 1 or not transient(first):
         raise first
-    from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+    from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+    def last(state: RetryCallState) -> BaseException | None:
+        return state.outcome.exception() if state.outcome else None
+
+    def wait(state: RetryCallState) -> float:
+        return pause(state.attempt_number, last(state))
 
     def done(state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        since = state.seconds_since_start or 0.0
-        return state.attempt_number > attempts or (_unreachable(error) and since > CONNECT_BUDGET)
+        spent = time.monotonic() - started
+        return (
+            state.attempt_number > attempts
+            or spent + state.upcoming_sleep > DEADLINE
+            or (_unreachable(last(state)) and spent > CONNECT_BUDGET)
+        )
 
     before: list[BaseException] = [first]
 
@@ -94,11 +148,6 @@ async def retry(call: Callable[[], Awaitable[T]], first: BaseException, attempts
             raise before.pop()
         return await call()
 
-    retrying: Any = AsyncRetrying(
-        retry=retry_if_exception(transient),
-        stop=done,
-        wait=wait_random_exponential(multiplier=0.1, max=20),
-        reraise=True,
-    )
+    retrying: Any = AsyncRetrying(retry=retry_if_exception(transient), stop=done, wait=wait, reraise=True)
     result: T = await retrying(attempt)
     return result

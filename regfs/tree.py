@@ -17,6 +17,7 @@ from typing import Any
 from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.utils import stringify_path
 
+from regfs import insecure
 from regfs.answers import ObjectInfo
 from regfs.client import S3Client
 from regfs.errors import BucketNotFoundError
@@ -84,9 +85,9 @@ class RegistryTree(AsyncFileSystem):
             asynchronous=asynchronous, loop=loop, batch_size=batch_size, use_listings_cache=False
         )
         mirror_blocking(self)
+        insecure.warn(self.parameters)
         self.space = KeySpace(self.parameters.bucket, self.parameters.root_directory)
-        # pandas repeats with anon=True what failed for lack of permission; keys that were given stay in
-        # force, so that the second failure tells what the first did.
+        # pandas repeats with anon=True what lacked a permission; keys that were given stay in force.
         self._anonymous = anon and not self.parameters.access_key
         self.client = self._new_client()
         self._spawned: set[asyncio.Task[Any]] = set()

@@ -11,9 +11,11 @@ import contextlib
 import select
 import socket
 import struct
+import sys
 import threading
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -42,6 +44,30 @@ class Request:
         return f"<{self.method} {self.path}{'?' * bool(query)}{query} {self.status}>"
 
 
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of an exchange that reaches the server.
+
+    Attributes
+    ----------
+    request, answer : float or None
+        The share of the request's or the answer's body after which it ends; -1: not even the answer's head
+        comes through, though the server has done its part. None: it does not end early.
+    how : str
+        How it ends: the client's connection is "reset", "closed", or "stalled" until the client goes away.
+    drip : float
+        Seconds between the answer's pieces, which are a sixteenth of it.
+    spoil : bool
+        Change a byte of the request's body on the way.
+    """
+
+    request: float | None = None
+    answer: float | None = None
+    how: Literal["reset", "closed", "stalled"] = "reset"
+    drip: float = 0.0
+    spoil: bool = False
+
+
 @dataclass
 class CountingProxy:
     """Forwards requests to ``upstream`` ("http://127.0.0.1:PORT") and notes them.
@@ -50,25 +76,30 @@ class CountingProxy:
     ----------
     fault : callable, optional
         Asked before each request is forwarded. None as its answer lets the request through; bytes are
-        sent to the client as the raw response; ``b""`` resets the client's connection. It runs in the
-        connection's thread, and may wait there to hold a request up.
+        sent to the client as the raw response; ``b""`` resets the client's connection; a `Fate` lets it
+        reach the server. It runs in the connection's thread, and may wait there to hold a request up.
     requests : list of Request
         In the order of their arrival.
     """
 
     upstream: str
-    fault: Callable[[Request], bytes | None] | None = None
+    fault: Callable[[Request], bytes | Fate | None] | None = None
     requests: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.upstream)
-        self._upstream = (parts.hostname or "", parts.port or 80)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._port = 0
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self.forward_to(self.upstream)
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._listen()
+        self.endpoint = f"http://127.0.0.1:{self._port}"
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self._port), backlog=256)
+        self._port = self._listener.getsockname()[1]
+        self._refusing = False
         self._acceptor = threading.Thread(target=self._accept, daemon=True, name="proxy")
         self._acceptor.start()
 
@@ -90,21 +121,50 @@ class CountingProxy:
         finally:
             seen.extend(self.requests[start:])
 
+    @contextlib.contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Drop every connection and refuse new ones for the time of the block."""
+        self._stop_listening()
+        self._drop()
+        try:
+            yield
+        finally:
+            self._listen()
+
+    def forward_to(self, upstream: str) -> None:
+        """Forward what comes on new connections to another server, and drop the old ones."""
+        parts = urlsplit(upstream)
+        self._upstream = (parts.hostname or "", parts.port or 80)
+        self._drop()
+
+    @property
+    def connections(self) -> int:
+        """How many sockets are open, of clients and to the server."""
+        with self._lock:
+            return len(self._sockets)
+
     def close(self) -> None:
         """Drop every connection and stop every thread."""
         self._closed = True
+        self._stop_listening()
+        self._drop()
+        for thread in self._threads:
+            thread.join(_TIMEOUT)
+
+    def _stop_listening(self) -> None:
+        self._refusing = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):  # where shutdown does not end accept()
             socket.create_connection(self._listener.getsockname(), timeout=1).close()
         self._acceptor.join()
         self._listener.close()
+
+    def _drop(self) -> None:
         with self._lock:
             for each in self._sockets:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(_TIMEOUT)
 
     def _accept(self) -> None:
         while True:
@@ -112,7 +172,7 @@ class CountingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            if self._closed:
+            if self._refusing:
                 client.close()
                 return
             thread = threading.Thread(target=self._serve, args=(client,), daemon=True, name="proxy")
@@ -129,13 +189,13 @@ class CountingProxy:
                     request = _parse_request(head)
                     self.requests.append(request)
                     answer = self.fault(request) if self.fault is not None else None
-                    if answer is not None:
+                    if isinstance(answer, bytes):
                         if not _answer(down, request, answer):
                             return
                         continue
                     if up is None or up.is_stale():
                         up = stack.enter_context(self._open(socket.create_connection(self._upstream)))
-                    if not _exchange(down, up, head, request):
+                    if not _exchange(down, up, head, request, answer or _UNTOUCHED):
                         return
 
     @contextlib.contextmanager
@@ -152,6 +212,9 @@ class CountingProxy:
             with self._lock:
                 self._sockets.discard(connected)
             connected.close()
+
+
+_UNTOUCHED = Fate()
 
 
 class _GoneError(Exception):
@@ -281,8 +344,7 @@ def _status(head: bytes) -> int:
 def _answer(down: _Connection, request: Request, answer: bytes) -> bool:
     """Send a made-up response; return whether the connection goes on."""
     if not answer:
-        # Lingering for zero seconds makes close() send a reset.
-        down.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        _reset(down)
         return False
     request.status = _status(answer)
     if "100-continue" in request.headers.get("expect", "").lower():
@@ -296,25 +358,62 @@ def _answer(down: _Connection, request: Request, answer: bytes) -> bool:
     )
 
 
-def _exchange(down: _Connection, up: _Connection, head: bytes, request: Request) -> bool:
+def _exchange(down: _Connection, up: _Connection, head: bytes, request: Request, fate: Fate) -> bool:
     """Forward one request and its response; return whether the connections go on."""
     up.socket.sendall(head)
     body, headers = _body_of_request(request), None
+    silent = fate.answer == -1
+    length = int(request.headers.get("content-length", "0"))
+    left = sys.maxsize if fate.request is None else int(length * fate.request)
+    spoil = fate.spoil
     while not body.done and headers is None:
         # The server may speak before the body is through: 100 Continue, or a refusal.
         if not down.buffer and up.socket in _readable(down.socket, up.socket, timeout=_TIMEOUT):
-            headers = _forward_head(down, up, request)
-        else:
-            up.socket.sendall(down.read_body(body))
+            headers = _forward_head(down, up, request, silent)
+            continue
+        data = down.read_body(body)
+        if spoil:
+            data, spoil = bytes([data[0] ^ 1]) + data[1:], False
+        up.socket.sendall(data[:left])
+        left -= len(data)
+        if left < 0:
+            return _end(down, fate)
     while headers is None:
-        headers = _forward_head(down, up, request)
+        headers = _forward_head(down, up, request, silent)
     answer = _body_of_response(request.method, request.status, headers)
+    length = int(headers.get("content-length", "0"))
+    left = sys.maxsize if fate.answer is None else int(length * fate.answer)
     while not answer.done:
-        down.socket.sendall(up.read_body(answer))
+        data = up.read_body(answer)
+        step = max(1, length // 16) if fate.drip else len(data) or 1
+        for at in range(0, 0 if silent else min(len(data), left), step):
+            down.socket.sendall(data[:left][at : at + step])
+            time.sleep(fate.drip)
+        left -= len(data)
+        if left < 0 and not silent:
+            return _end(down, fate)
+    if silent:
+        return _end(down, fate)
     return body.done and not answer.until_close and "close" not in headers.get("connection", "").lower()
 
 
-def _forward_head(down: _Connection, up: _Connection, request: Request) -> dict[str, str] | None:
+def _end(down: _Connection, fate: Fate) -> bool:
+    """End a client's connection."""
+    if fate.how == "stalled":
+        _readable(down.socket, timeout=_TIMEOUT)  # until the client closes it
+    elif fate.how == "reset":
+        _reset(down)
+    return False
+
+
+def _reset(down: _Connection) -> None:
+    # Lingering for zero seconds makes close() send a reset.
+    down.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _forward_head(
+    down: _Connection, up: _Connection, request: Request, silent: bool
+) -> dict[str, str] | None:
     """Forward the head of a response; return its headers, or None if another one follows (1xx)."""
     head = up.read_head()
     if not head:
@@ -322,5 +421,6 @@ def _forward_head(down: _Connection, up: _Connection, request: Request) -> dict[
     status = _status(head)
     if status >= 200:
         request.status = status  # before the client can know, so that no test reads it too early
-    down.socket.sendall(head)
+    if status < 200 or not silent:
+        down.socket.sendall(head)
     return _headers(head) if status >= 200 else None

@@ -6,6 +6,7 @@ Who sent a request is told by its User-Agent: botocore names itself.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -122,7 +123,8 @@ class TestRepeats:
         self, fs: RegistryFileSystem, proxy: CountingProxy, operation: str
     ) -> None:
         status = "206 Partial Content" if operation == "range" else "200 OK"
-        short = answer(status, b"x", Last_Modified="Mon, 23 Nov 2026 10:00:00 GMT")
+        etag = f'"{hashlib.md5(b"file").hexdigest()}"'
+        short = answer(status, b"f", Last_Modified="Mon, 23 Nov 2026 10:00:00 GMT", ETag=etag)
         short = short.replace(b"Content-Length: 1", b"Content-Length: 4")
         proxy.fault = lambda request: short if lane(request) == "fast" else None
         call, expected, *_ = OPERATIONS[operation]

@@ -1,0 +1,55 @@
+"""Warnings about settings that let others listen or answer in the service's place; each is told once."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import warnings
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from regfs.parameters import DriverParameters
+
+logger = logging.getLogger("regfs")
+
+_told: set[str] = set()
+
+
+class InsecureWarning(UserWarning):
+    """The connection to the service is not protected."""
+
+
+def warn(parameters: DriverParameters) -> None:
+    """Warn of ``skipverify`` and of ``secure: false`` towards another machine, once for each endpoint.
+
+    It is logged and shown as an :class:`InsecureWarning`. Where warnings are errors it is logged alone: that
+    is no reason to read nothing.
+    """
+    endpoint = parameters.endpoint_url or ""
+    parts = urlsplit(endpoint)
+    plain = parts.scheme == "http" if endpoint else not parameters.secure
+    if plain and not _is_here(parts.hostname or ""):
+        _tell(f"the requests to {parts.netloc or 'AWS'} can be read by others on the way; set secure: true")
+    elif not plain and parameters.skip_verify:
+        _tell(f"nobody verifies that {parts.netloc or 'AWS'} is who answers; set skipverify: false")
+
+
+def _is_here(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tell(text: str) -> None:
+    if text in _told:
+        return
+    _told.add(text)
+    logger.warning(text)
+    with contextlib.suppress(InsecureWarning):
+        warnings.warn(text, InsecureWarning, stacklevel=5)

@@ -227,9 +227,7 @@ class TestNothingIsDoneTwice:
         )
         answers = {
             "CompleteMultipartUpload": answer("200 OK", made),
-            "HeadObject": answer(
-                "200 OK", b"", **{"ETag": '"other-2"', "Last-Modified": when, "Content-Length": "4"}
-            ),
+            "HeadObject": answer("200 OK", ETag='"other-2"', Last_Modified=when, Content_Length="4"),
         }
         proxy.fault = lambda request: answers.get(kind(request))
         with pytest.raises(OSError, match=f"made an object of 4 bytes out of {PART + 1}"):

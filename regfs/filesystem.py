@@ -6,7 +6,9 @@ Users need only expect builtin exceptions, each with the full URL. What is there
 
 from __future__ import annotations
 
+import asyncio
 import errno
+from collections.abc import AsyncGenerator, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,9 @@ from regfs.answers import Body, ObjectInfo
 from regfs.client import MAX_PRESIGN
 from regfs.contents import RegistryContents
 from regfs.errors import BucketNotFoundError
+from regfs.listing import AT_ONCE, list_all
 from regfs.pending import PendingUpload
+from regfs.tree import Info
 from regfs.upload import Upload
 from regfs.verify import PIECE, Verifier, promised
 from regfs.waiting import sync
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
 
 DEFAULT_EXPIRY = 20 * 60
 """Seconds that a presigned URL is valid unless told otherwise, as in the registry's driver."""
+
+
+async def _following(pages: AsyncGenerator[list[Info], None]) -> list[Info] | None:
+    return await anext(pages, None)
 
 
 class RegistryFileSystem(RegistryContents):
@@ -118,6 +126,55 @@ class RegistryFileSystem(RegistryContents):
         """
         removed: list[PendingUpload] = sync(self.loop, self._abort_uploads, older_than, dry_run)
         return removed
+
+    # -- listings without end -------------------------------------------------------------------------
+
+    async def _find_pages(self, path: str) -> AsyncGenerator[list[Info], None]:
+        prefix = self.space.prefix(self._strip_own(path))
+        ready: asyncio.Queue[list[Info] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def page(objects: list[ObjectInfo]) -> None:
+            await room.acquire()
+            entries = [self.describe(one) for one in objects if self.space.addressable(one.key)]
+            ready.put_nowait(entries)
+
+        listing = asyncio.create_task(list_all(self.client, prefix, page))
+        listing.add_done_callback(lambda _: ready.put_nowait(None))
+        try:
+            while (entries := await ready.get()) is not None:
+                yield entries
+                room.release()
+            await listing
+        finally:
+            listing.cancel()
+            await asyncio.wait([listing])
+
+    def find_pages(self, path: str = "/") -> Iterator[list[Info]]:
+        """List all files under a directory page by page, as they come: memory does not grow with the tree.
+
+        Parameters
+        ----------
+        path : str
+            The directory; one that does not exist has no pages.
+
+        Yields
+        ------
+        list of dict
+            Up to 1,000 files as ``info`` gives them; the pages are in no order. One LIST each, and some more,
+            16 at a time.
+
+        Raises
+        ------
+        OSError
+            The listing failed, in the middle perhaps.
+        """
+        pages = self._find_pages(path)
+        try:
+            while (entries := sync(self.loop, _following, pages)) is not None:
+                yield entries
+        finally:
+            sync(self.loop, pages.aclose)
 
     # -- open files -----------------------------------------------------------------------------------
 

@@ -231,3 +231,17 @@ def test_find_and_delete_of_more_than_a_page(raw: Place, options: dict[str, Any]
     assert fs.du("/docker", total=False) == dict.fromkeys(fs.find("/docker"), len(raw.get(keys[0])))
     fs.rm("/docker", recursive=True)
     assert fs.find("/") == ["/docker-beside"]
+
+
+def test_pages_as_they_come(raw: Place, options: dict[str, Any]) -> None:
+    keys = [f"t/{number % 7}/{number}" for number in range(2500)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: raw.put(key, b"x"), [*keys, "t/dir/", "u/other"]))
+    fs = RegistryFileSystem(**options)
+    pages = list(fs.find_pages("/t"))
+    assert sorted(info["name"] for page in pages for info in page) == sorted(f"/{key}" for key in keys)
+    assert max(map(len, pages)) <= 1000
+    assert list(fs.find_pages("/nowhere")) == []
+    first = fs.find_pages("/t")
+    assert next(first)
+    first.close()  # the rest is not waited for

@@ -1,0 +1,40 @@
+"""The ``regfs`` command: where it begins.
+
+It imports nothing but itself, so that a missing extra is told in one line. The commands are listed in
+:mod:`regfs.cli.group`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+MISSING = 'the command needs click and rich: pip install "regfs[cli]"'
+"""What is told where the extra is missing."""
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "regfs") -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line; the process's own by default.
+    program : str
+        What the command is called in usages.
+
+    Returns
+    -------
+    int
+        The exit code: :class:`regfs.cli.errors.Code`.
+    """
+    try:
+        from regfs.cli.group import run
+    except KeyboardInterrupt:
+        return 130
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("click", "rich"):
+            raise
+        sys.stderr.write(f"regfs: {MISSING}\n")
+        return 1
+    return run(arguments, program)

@@ -1,0 +1,116 @@
+"""What a failure becomes: one line on stderr, and an exit code. The codes stand here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import IO, Any
+
+import click
+
+from regfs.cli import MISSING
+from regfs.errors import DriverError
+from regfs.values import ParameterError
+
+
+class Code(IntEnum):
+    """The exit codes of every verb."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    DENIED = 4
+    FINDINGS = 5
+    INTERRUPTED = 130
+    PIPE = 141
+
+
+MEANING = {
+    Code.OK: "done",
+    Code.FAILED: "the service, the network or the disk failed",
+    Code.USAGE: "the command line or a parameter is wrong, or a question was answered with no",
+    Code.NOT_FOUND: "there is no such file, directory or bucket",
+    Code.DENIED: "wrong credentials, or they lack a permission",
+    Code.FINDINGS: "done, and what was checked has faults (doctor, fsck)",
+    Code.INTERRUPTED: "Ctrl-C",
+    Code.PIPE: "whoever read the output went away",
+}
+"""What each code means, for the help and the README."""
+
+
+class Failure(click.ClickException):
+    """A failure that is told in one line.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what to do about it; empty to say nothing.
+    code : Code
+        The exit code.
+    """
+
+    def __init__(self, message: str, code: Code = Code.FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc]  # as click documents it
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the line to stderr."""
+        if self.message:
+            click.echo(f"regfs: {self.message}", file=file, err=True)
+
+
+class Refusal(Failure):
+    """What was asked for is not done, as it stands: exit code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Code.USAGE)
+
+
+def one_line(error: BaseException) -> str:
+    """Tell an error in one line, the path first where there is one."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, DriverError):
+        name = error.filename
+        told = f"{os.fsdecode(name)}: {error.strerror}" if isinstance(name, (str, bytes)) else error.strerror
+    else:
+        told = str(error)
+    return " ".join(told.split()) or type(error).__name__
+
+
+def _code(error: BaseException) -> Code:
+    if isinstance(error, ParameterError):
+        return Code.USAGE
+    if isinstance(error, FileNotFoundError):
+        return Code.NOT_FOUND
+    if isinstance(error, PermissionError):
+        return Code.DENIED
+    return Code.FAILED if isinstance(error, OSError) else Code.USAGE
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what a verb raises into a :class:`Failure`; what is no error of its subject is a bug, and shows.
+
+    A ``ValueError`` is a refused value: of a parameter, a path, a time.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        raise Failure("interrupted", Code.INTERRUPTED) from exc
+    except click.Abort as exc:  # at a question
+        raise Failure("interrupted", Code.INTERRUPTED) from exc
+    except BrokenPipeError as exc:
+        if exc.filename is not None:  # not ours: the service's
+            raise Failure(one_line(exc), _code(exc)) from exc
+        # What is still buffered has no reader; the interpreter would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Failure("", Code.PIPE) from exc
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("click", "rich"):
+            raise
+        raise Failure(MISSING) from exc
+    except (OSError, ValueError) as exc:
+        raise Failure(one_line(exc), _code(exc)) from exc

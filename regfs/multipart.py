@@ -231,10 +231,15 @@ class MultipartClient:
         if made.strip('"') == etag:
             return
         # Not the ETag that these parts make; where the object is encrypted with a key of KMS, it never is.
-        there = await self.head(key)
+        url = self.space.url(self.space.path(key))
+        try:
+            there = await self.head(key)
+        except FileNotFoundError as exc:
+            text = f"the service made an object of {size} bytes, but nothing is there; write it again"
+            raise OSError(errno.EIO, text, url) from exc
         if there.size != size and there.etag.strip('"') == made.strip('"'):
             text = f"the service made an object of {there.size} bytes out of {size}; write it again"
-            raise OSError(errno.EIO, text, self.space.url(self.space.path(key)))
+            raise OSError(errno.EIO, text, url)
 
     async def give_up(self, key: str, upload: str) -> None:
         """Abort an upload after a failure, which must not be hidden by another one here."""

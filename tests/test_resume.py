@@ -41,13 +41,13 @@ class Crash:
         self.attempts = self.lane.attempts
         self.lane.attempts = self.run  # type: ignore[method-assign, assignment]
 
-    async def run(self, call: Callable[[], Awaitable[Any]], *about: Any) -> Any:
+    async def run(self, call: Callable[[], Awaitable[Any]], *about: Any, **how: Any) -> Any:
         if self.left == 0:
             raise OSError("the process was killed")
         self.left -= 1
         self.under_way += 1
         try:
-            return await self.attempts(call, *about)
+            return await self.attempts(call, *about, **how)
         finally:
             self.under_way -= 1
 

@@ -178,9 +178,8 @@ def test_every_operation(
         monkeypatch.setattr(regfs.lane, "READ_TIMEOUT", STALL)
     count = 11 if stalls else 2
     with (
-        ways(
-            raw, count, tmp_path, maxretries=2 if lasting else 8
-        ) as made,  # 8: a busy machine stalls as well
+        # Eight, as a busy machine stalls by itself now and then.
+        ways(raw, count, tmp_path, maxretries=2 if lasting else 8) as made,
         ThreadPoolExecutor(count) as pool,
     ):
         running = [pool.submit(way.run, fault, lasting, cells[n::count]) for n, way in enumerate(made)]

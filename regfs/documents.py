@@ -5,6 +5,7 @@ They are read by expat, without document types: no entity is ever defined, so no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,24 @@ class DocumentError(ValueError):
     """What the service answered is not the document that was expected."""
 
 
+def check(data: bytes) -> None:
+    """See that a document can be parsed without expanding anything, by whatever parser.
+
+    Raises
+    ------
+    DocumentError
+        It is not UTF-8, or declares a document type.
+    """
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise DocumentError("the service's answer declares a document type")
+    try:
+        data.decode()
+    except ValueError as exc:
+        raise DocumentError("the service's answer is not in UTF-8") from exc
+    if b"\0" in data:  # expat would take it for UTF-16, whatever it is told, and find declarations there
+        raise DocumentError("the service's answer is not in UTF-8")
+
+
 def parse(data: bytes) -> Any:
     """Parse a document and give its root.
 
@@ -30,12 +49,8 @@ def parse(data: bytes) -> Any:
     DocumentError
         It is not well-formed UTF-8 XML, or declares a document type.
     """
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise DocumentError("the service's answer declares a document type")
+    check(data)
     try:
-        data.decode()
-        if b"\0" in data:  # expat would take it for UTF-16, whatever it is told, and find declarations there
-            raise DocumentError("the service's answer is not in UTF-8")
         return ElementTree.fromstring(data, ElementTree.XMLParser(encoding="utf-8"))  # noqa: S314 - see above
     except (ElementTree.ParseError, ValueError) as exc:
         raise DocumentError("the service's answer is no XML") from exc
@@ -119,9 +134,19 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text[:-1] + "+00:00")
 
 
+# A parser makes a line feed of each carriage return that is not written so, and that would be another key.
+_BREAKS = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
+_NO_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+def nameable(key: str) -> bool:
+    """Tell whether a document can hold a key; XML 1.0 has no way to write some characters."""
+    return key.isprintable() or not _NO_CHARACTER.search(key)
+
+
 def delete_request(keys: Sequence[str]) -> bytes:
     """Write a DeleteObjects request whose answer names only what failed."""
-    objects = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
+    objects = "".join(f"<Object><Key>{escape(key, _BREAKS)}</Key></Object>" for key in keys)
     space = "http://s3.amazonaws.com/doc/2006-03-01/"
     return f'<Delete xmlns="{space}"><Quiet>true</Quiet>{objects}</Delete>'.encode()
 

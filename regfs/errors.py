@@ -138,6 +138,10 @@ _BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
         ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"),
         (ThrottledError, errno.EBUSY, "the service asks for fewer requests; lower maxrequestspersecond"),
     ),
+    **dict.fromkeys(
+        ("PermanentRedirect", "TemporaryRedirect", "301", "302", "303", "307", "308"),
+        (OSError, errno.EIO, "the service sends the request elsewhere; correct region and regionendpoint"),
+    ),
     "401": (PermissionError, errno.EACCES, _ACCESS),
     "403": (PermissionError, errno.EACCES, _ACCESS),
     "404": (FileNotFoundError, errno.ENOENT, "No such file or directory"),

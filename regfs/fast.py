@@ -226,6 +226,7 @@ def broken(error: Exception, endpoint: str) -> Any:
     import aiohttp
     from botocore import exceptions as boto
 
+    scrub(error)
     if isinstance(error, aiohttp.ClientSSLError):
         return boto.SSLError(endpoint_url=endpoint, error=error)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -237,6 +238,20 @@ def broken(error: Exception, endpoint: str) -> Any:
     if isinstance(error, aiohttp.ClientPayloadError):
         return error
     return boto.ConnectionClosedError(endpoint_url=endpoint, request=None, error=error)
+
+
+def scrub(error: Any) -> None:
+    """Take the headers of the request, signature and token among them, out of an error of aiohttp.
+
+    It would show them in its ``repr()``, where an answer is no HTTP.
+    """
+    from aiohttp import ClientResponseError, RequestInfo
+
+    if isinstance(error, ClientResponseError):
+        asked = error.request_info
+        nothing: Any = {}
+        error.request_info = RequestInfo(asked.url, asked.method, nothing, asked.real_url)
+        error.args = (error.request_info, error.history)
 
 
 async def read(response: ClientResponse) -> bytes:

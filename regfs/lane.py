@@ -6,11 +6,9 @@ Owns each event loop's connections, the pace of requests, their repetition, and 
 from __future__ import annotations
 
 import asyncio
-import functools
 import io
 import logging
 import os
-import socket
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -20,6 +18,7 @@ from regfs._version import __version__
 from regfs.errors import of_service, translate
 from regfs.fast import FastLane
 from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, transient
+from regfs.session import open_session, session_class
 from regfs.sigv4 import Credentials
 
 if TYPE_CHECKING:
@@ -53,40 +52,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-@functools.lru_cache(maxsize=1)
-def _loader() -> Any:
-    """Give botocore's description of S3, read once: 12 MB and 70 ms for each session otherwise."""
-    from botocore.loaders import create_loader
-
-    return create_loader()
-
-
-@functools.lru_cache(maxsize=1)
-def _session_class() -> Any:
-    from aiobotocore.httpsession import AIOHTTPSession
-    from aiohttp import ClientConnectorError
-    from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
-
-    class OnceSession(AIOHTTPSession):  # type: ignore[misc]  # it ships no types
-        """Sends each request once. aiohttp repeats a PUT whose answer is lost by itself, and tells nobody."""
-
-        async def send(self, request: Any) -> Any:
-            try:
-                return await super().send(request)
-            except EndpointConnectionError as exc:  # also of a connection that came about and broke
-                broken = exc.kwargs["error"]
-                if isinstance(broken, (ClientConnectorError, socket.gaierror)):
-                    raise
-                raise ConnectionClosedError(endpoint_url=request.url, error=broken) from broken
-
-        async def _get_session(self, proxy_url: str | None) -> Any:
-            session = await super()._get_session(proxy_url)
-            session._retry_connection = False  # noqa: SLF001 - there is no other way
-            return session
-
-    return OnceSession
 
 
 class _Body(io.BytesIO):
@@ -195,7 +160,6 @@ class CanonicalLane:
         return await here[where].set_session()
 
     def _open_session(self, endpoint: str) -> Any:
-        from aiobotocore.session import AioSession
         from s3fs import S3FileSystem
 
         p = self.parameters
@@ -207,7 +171,7 @@ class CanonicalLane:
             "max_pool_connections": 128,
             # regfs.retry does it, so that attempts do not multiply.
             "retries": {"total_max_attempts": 1, "mode": "standard"},
-            "http_session_cls": _session_class(),
+            "http_session_cls": session_class(),
             # Since 1.36 botocore adds checksum trailers that S3-compatible services refuse.
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
@@ -225,11 +189,8 @@ class CanonicalLane:
         client: dict[str, Any] = {"region_name": p.region or "us-east-1"}
         if p.skip_verify:
             client["verify"] = False
-        # With keys of our own nobody's profile is read, so that a wrong AWS_PROFILE does no harm.
-        session = AioSession({"profile": (None, None, None, None)} if p.access_key else None)
-        session.register_component("data_loader", _loader())
         return S3FileSystem(
-            session=session,
+            session=open_session(with_profile=not p.access_key),
             anon=self._anonymous,
             key=p.access_key or None,
             secret=p.secret_key or None,

@@ -1,0 +1,109 @@
+"""What regfs changes in botocore's sessions, so that the canonical lane is as strict as the fast one.
+
+A request is sent once and to nobody else, an answer is no larger than a document may be and defines no
+entities, and what is logged of both holds no secret.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from typing import Any
+
+from regfs import redaction
+from regfs.documents import DocumentError, check
+from regfs.fast import read, scrub
+
+REDIRECTIONS = (301, 302, 303, 307, 308)
+
+
+def open_session(*, with_profile: bool) -> Any:
+    """Make a session of aiobotocore.
+
+    Parameters
+    ----------
+    with_profile : bool
+        Whether the user's AWS profile is read. A wrong one does no harm otherwise.
+    """
+    from aiobotocore.session import AioSession
+
+    redaction.install()
+    session = AioSession(None if with_profile else {"profile": (None, None, None, None)})
+    session.register_component("data_loader", _loader())
+    session.register("before-parse", _without_entities)
+    return session
+
+
+@functools.lru_cache(maxsize=1)
+def _loader() -> Any:
+    """Give botocore's description of S3, read once: 12 MB and 70 ms for each session otherwise."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def _without_entities(response_dict: dict[str, Any], **kwargs: Any) -> None:
+    """Refuse a document that botocore's parser would expand; of an error, the status is enough."""
+    body = response_dict.get("body")
+    try:
+        if isinstance(body, bytes):  # else an object, which is nobody's to read here
+            check(body)
+    except DocumentError:
+        if response_dict["status_code"] < 300:
+            raise
+        response_dict["body"] = b""
+
+
+@functools.lru_cache(maxsize=1)
+def session_class() -> Any:
+    """Give the class that sends a request."""
+    from aiobotocore.httpsession import AIOHTTPSession
+    from aiohttp import ClientConnectorError
+    from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, HTTPClientError
+
+    class OnceSession(AIOHTTPSession):  # type: ignore[misc]  # it ships no types
+        """Sends each request once. aiohttp repeats a PUT whose answer is lost by itself, and tells nobody."""
+
+        async def send(self, request: Any) -> Any:
+            whole, request.stream_output = not request.stream_output, True
+            try:
+                response = await super().send(request)
+            except EndpointConnectionError as exc:  # also of a connection that came about and broke
+                broken = exc.kwargs["error"]
+                if isinstance(broken, (ClientConnectorError, socket.gaierror)):
+                    raise
+                raise ConnectionClosedError(endpoint_url=request.url, error=broken) from broken
+            except HTTPClientError as exc:
+                scrub(exc.kwargs.get("error"))
+                raise
+            finally:
+                request.stream_output = not whole
+            if whole or response.status_code >= 300:
+                response._content = await read(response.raw)  # noqa: SLF001 - as its own, but not without end
+            if request.method == "HEAD" and _leads_nowhere(response):
+                response.status_code = (
+                    400  # else botocore asks for the region by another HEAD, and so for ever
+                )
+            return response
+
+        async def _get_session(self, proxy_url: str | None) -> Any:
+            session = await super()._get_session(proxy_url)
+            session._retry_connection = False  # noqa: SLF001 - there is no other way
+            return _Direct(session)
+
+    return OnceSession
+
+
+def _leads_nowhere(response: Any) -> bool:
+    """Tell whether a redirection does not say which region the bucket is in."""
+    return response.status_code in REDIRECTIONS and "x-amz-bucket-region" not in response.headers
+
+
+class _Direct:
+    """Sends requests to whom they are for: aiohttp would follow a redirection, with the session token."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    async def request(self, *args: Any, **kwargs: Any) -> Any:
+        return await self._session.request(*args, **{**kwargs, "allow_redirects": False})

@@ -25,6 +25,8 @@ def sync(
 ) -> Any:
     """Run a coroutine function on a loop, from any other thread, and give what it returns or raises.
 
+    An exception that comes to the waiting thread itself, which is Ctrl-C's ``KeyboardInterrupt``, cancels it.
+
     Raises
     ------
     TypeError
@@ -44,11 +46,27 @@ def sync(
         tasks[0].add_done_callback(lambda _: done.release())
 
     loop.call_soon_threadsafe(start)
-    done.acquire()
+    try:
+        done.acquire()
+    except BaseException:
+        _end(loop, tasks, done)
+        raise
     try:
         return tasks.pop().result()
     finally:
         coroutine = None  # an error's traceback would hold it, and all that it holds
+
+
+def _end(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[Any]], done: threading.Lock) -> None:
+    """Cancel what nobody waits for any more, as the user has interrupted it, and wait until it has tidied up.
+
+    Left alone it would go on, and publish what was given up. Another interrupt ends this wait, too.
+    """
+    loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+    done.acquire()
+    task = tasks.pop()
+    if not task.cancelled():
+        task.exception()  # asked for, or it would be a warning
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

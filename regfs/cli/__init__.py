@@ -6,6 +6,7 @@ It imports nothing but itself, so that a missing extra is told in one line. The 
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "regfs") -> int:
         The exit code: :class:`regfs.cli.errors.Code`.
     """
     try:
-        from regfs.cli.group import run
+        group = importlib.import_module("regfs.cli.group")
     except KeyboardInterrupt:
         return 130
     except ModuleNotFoundError as exc:
@@ -37,4 +38,5 @@ def main(arguments: Sequence[str] | None = None, program: str = "regfs") -> int:
             raise
         sys.stderr.write(f"regfs: {MISSING}\n")
         return 1
-    return run(arguments, program)
+    code: int = group.run(arguments, program)
+    return code

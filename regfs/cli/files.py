@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from regfs.cli.errors import Refusal
 from regfs.cli.options import Duration, shared
 from regfs.cli.output import Column, Output
 from regfs.cli.place import Place
+from regfs.cli.sides import Remote, write_out
 
 if TYPE_CHECKING:
     from regfs.filesystem import RegistryFileSystem
@@ -116,9 +116,9 @@ def _properties(fs: RegistryFileSystem, path: str) -> dict[str, Any]:
     answer = sync(fs.loop, fs.client.lane.call, "head_object", key, Key=key)
     return {
         "key": key,
-        "content type": answer.get("ContentType"),
+        "content_type": answer.get("ContentType"),
         "encryption": answer.get("ServerSideEncryption"),
-        "kms key": answer.get("SSEKMSKeyId"),
+        "kms_key": answer.get("SSEKMSKeyId"),
         "version": answer.get("VersionId"),
         "metadata": answer.get("Metadata") or None,
     }
@@ -137,16 +137,11 @@ def cat(place: Place, out: Output, paths: tuple[str, ...], *, verify: bool) -> N
     """
     if out.as_json:
         raise Refusal("--json: the content is the output")
-    target = sys.stdout.buffer
     for path in paths:
         if path == "-":
-            shutil.copyfileobj(sys.stdin.buffer, target)
+            shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)
             continue
-        fs, within = place.open(path)
-        if fs.isdir(within):
-            raise IsADirectoryError(errno.EISDIR, "Is a directory", fs.unstrip_protocol(within))
-        fs.get_file(within, target, verify=verify)
-    target.flush()
+        write_out(Remote(*place.open(path)), verify)
 
 
 @click.command()

@@ -30,7 +30,10 @@ VERBS: dict[str, dict[str, Verb]] = {
     "Files": {
         "ls": Verb("files", "List directories and files."),
         "stat": Verb("files", "Show all there is to know of a file or directory."),
-        "cat": Verb("files", "Write files to stdout."),
+        "cat": Verb("files", "Write files to stdout, one after the other."),
+        "cp": Verb("changes", "Copy files: up, down, or between buckets."),
+        "mv": Verb("changes", "Move files: up, down, within a bucket or between buckets."),
+        "rm": Verb("changes", "Remove files, and directories with -r."),
         "du": Verb("files", "Tell what a directory takes, by its children."),
         "url": Verb("files", "Make a URL that needs no credentials for a while."),
     },

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
 import click
 
+_PATIENCE = 1.0
+"""Seconds before a progress bar appears."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -86,6 +90,42 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class _Bar:
+    """A progress bar that appears when it is told to."""
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._done = 0
+        self._lock = threading.Lock()
+        self._ended = False
+        self._shown: Any = None
+
+    def show(self) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        parts = [progress.BarColumn(), progress.DownloadColumn(binary_units=True)]
+        parts += [progress.TransferSpeedColumn(), progress.TimeRemainingColumn()]
+        with self._lock:
+            if self._ended:
+                return
+            self._shown = progress.Progress(*parts, console=Console(stderr=True), transient=True)
+            self._shown.add_task("", total=self._total, completed=self._done)
+            self._shown.start()
+
+    def advance(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            if self._shown:
+                self._shown.update(0, completed=self._done)
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+            if self._shown:
+                self._shown.stop()
+
+
 class Output:
     """Where a verb's results go.
 
@@ -123,7 +163,8 @@ class Output:
         for key, value in record.items():
             told = known.get(key, Column(key)).show(value)
             if self.for_reading:
-                click.echo(f"{click.style(f'{key:{width}}', bold=True)}  {visible(told)}")
+                label = key.replace("_", " ")
+                click.echo(f"{click.style(f'{label:{width}}', bold=True)}  {visible(told)}")
             else:
                 click.echo(f"{key}\t{told}")
 
@@ -133,8 +174,36 @@ class Output:
             click.echo(visible(line) if self.for_reading else line)
 
     def note(self, text: str) -> None:
-        """Tell a person what has been done, on stderr."""
-        click.echo(visible(text), err=True)
+        """Tell a person who reads along, on stderr, what has been done."""
+        if sys.stderr.isatty():
+            click.echo(visible(text), err=True)
+
+    @contextmanager
+    def progress(self, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show on a terminal's stderr how far a copy is, once it has taken a second.
+
+        Parameters
+        ----------
+        total : int or None
+            The bytes to come; None if nobody knows.
+
+        Yields
+        ------
+        callable
+            To be told of the bytes that have come, from any thread.
+        """
+        if not sys.stderr.isatty():
+            yield lambda _: None
+            return
+        bar = _Bar(total)
+        timer = threading.Timer(_PATIENCE, bar.show)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield bar.advance
+        finally:
+            timer.cancel()
+            bar.end()
 
     def _array(self, records: Iterable[Mapping[str, Any]]) -> None:
         before = "["
@@ -152,7 +221,7 @@ class Output:
         for column in columns:
             left = column.kind in ("text", "time")
             table.add_column(
-                column.key,
+                column.key.replace("_", " "),
                 justify="left" if left else "right",
                 no_wrap=column.kind != "text",
                 overflow="fold",

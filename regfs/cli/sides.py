@@ -1,0 +1,281 @@
+"""The two sides of a copy: a local path, or one in a bucket. Each tells what is there and what lies in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from regfs.cli.errors import Refusal
+from regfs.errors import BucketNotFoundError
+
+if TYPE_CHECKING:
+    from regfs.filesystem import RegistryFileSystem
+
+Kind = Literal["file", "directory", "stream", ""]
+"""What is there: "stream" is a pipe or device, "" is nothing."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """A local path, as it was given."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def name(self) -> str:
+        """The last component; "" where the path means all that lies in a directory."""
+        name = os.path.basename(self.path)
+        return "" if name in (".", "..") else name
+
+    def kind(self) -> Kind:
+        """Tell what is there; links are followed."""
+        try:
+            mode = os.stat(self.path).st_mode
+        except FileNotFoundError:
+            return ""
+        if stat.S_ISDIR(mode):
+            return "directory"
+        return "file" if stat.S_ISREG(mode) else "stream"
+
+    def size(self) -> int:
+        """Give the size of the file in bytes."""
+        return os.stat(self.path).st_size
+
+    def child(self, relative: str) -> Local:
+        """Give what lies under it. No ``os.path.join``: a key with "//" in it would leave the directory."""
+        return Local(f"{self.path.rstrip('/')}/{relative}" if relative else self.path)
+
+    def tree(self) -> Iterator[tuple[str, int]]:
+        """Give the files under it, each with its size; links are followed.
+
+        Raises
+        ------
+        Refusal
+            Something is neither file nor directory, or a link leads back to a directory that it is in.
+        """
+        yield from self._tree("", {os.path.realpath(self.path)})
+
+    def _tree(self, relative: str, above: set[str]) -> Iterator[tuple[str, int]]:
+        for name in sorted(os.listdir(self.child(relative).path)):
+            inner = f"{relative}/{name}" if relative else name
+            one = self.child(inner)
+            kind = one.kind()
+            if kind == "directory":
+                real = os.path.realpath(one.path)
+                if real in above:
+                    raise Refusal(f"{one}: this link leads back to a directory that it lies in")
+                yield from self._tree(inner, above | {real})
+            elif kind == "file":
+                yield inner, one.size()
+            else:
+                raise Refusal(f"{one}: {'is no file' if kind else 'this link leads nowhere'}")
+
+    def remove(self, relatives: Sequence[str]) -> None:
+        """Remove files under it, and the directories that are empty then; with "", the file itself."""
+        for relative in relatives:
+            os.unlink(self.child(relative).path)
+        if list(relatives) == [""]:
+            return
+        for folder, _, _ in os.walk(self.path, topdown=False):
+            if not os.listdir(folder):
+                os.rmdir(folder)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A path in a bucket.
+
+    Attributes
+    ----------
+    fs : RegistryFileSystem
+        The bucket.
+    path : str
+        The driver path.
+    """
+
+    fs: RegistryFileSystem
+    path: str
+
+    def __str__(self) -> str:
+        return self.fs.unstrip_protocol(self.path)
+
+    @property
+    def name(self) -> str:
+        """The last component; "" for the root."""
+        return self.path.rpartition("/")[2]
+
+    def kind(self) -> Kind:
+        """Tell what is there."""
+        try:
+            return "directory" if self.fs.info(self.path)["type"] == "directory" else "file"
+        except BucketNotFoundError:
+            raise
+        except FileNotFoundError:
+            return ""
+
+    def size(self) -> int:
+        """Give the size of the file in bytes."""
+        return int(self.fs.info(self.path)["size"])
+
+    def child(self, relative: str) -> Remote:
+        """Give what lies under it."""
+        return Remote(self.fs, f"{self.path.rstrip('/')}/{relative}") if relative else self
+
+    def tree(self) -> Iterator[tuple[str, int]]:
+        """Give the files under it, each with its size."""
+        base = self.path.rstrip("/") + "/"
+        for name, info in self.fs.find(self.path, detail=True).items():
+            if name.startswith(base):
+                yield name[len(base) :], info["size"]
+
+    def remove(self, relatives: Sequence[str]) -> None:
+        """Remove files under it; with "", the file itself."""
+        from regfs.transfer import delete_keys
+        from regfs.waiting import sync
+
+        keys = [self.fs.space.key(self.child(relative).path) for relative in relatives]
+        sync(self.fs.loop, delete_keys, self.fs.client, keys)
+
+
+Side = Local | Remote
+
+
+@dataclass(frozen=True)
+class Step:
+    """One file to copy.
+
+    Attributes
+    ----------
+    source, target : Local or Remote
+        From where and to where.
+    size : int
+        In bytes, when it was looked at.
+    """
+
+    source: Side
+    target: Side
+    size: int
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What one source comes to: the files of it, by their relative names, "" for itself."""
+
+    source: Side
+    target: Side
+    sizes: dict[str, int]
+
+    def steps(self) -> list[Step]:
+        """Give each file's copy."""
+        return [
+            Step(self.source.child(name), self.target.child(name), size) for name, size in self.sizes.items()
+        ]
+
+
+def write_out(side: Remote, verify: bool = False) -> None:
+    """Write a file to stdout as it comes."""
+    if side.kind() == "directory":
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(side))
+    side.fs.get_file(side.path, sys.stdout.buffer, verify=verify)
+    sys.stdout.buffer.flush()
+
+
+def missing(side: Side) -> FileNotFoundError:
+    """Say that nothing is there."""
+    return FileNotFoundError(errno.ENOENT, "No such file or directory", str(side))
+
+
+def plan(sources: Sequence[tuple[Side, bool]], target: Side, slashed: bool, recursive: bool) -> list[Tree]:
+    """Find out what is to be copied to where, as cp does.
+
+    Parameters
+    ----------
+    sources : sequence of (Local or Remote, bool)
+        Each with whether it was written with a final slash: then what lies in the directory is meant.
+    target : Local or Remote
+        A directory that is there or was written with a final slash (`slashed`) gets the sources by their
+        names. Another path is the copy's own name.
+    slashed : bool
+        Whether the target was written with a final slash.
+    recursive : bool
+        Whether directories are copied.
+
+    Raises
+    ------
+    Refusal
+        A directory without `recursive`, a file in a directory's place or the reverse, a copy onto or into
+        itself, two files for one place. Nothing has been copied then.
+    FileNotFoundError
+        A source is missing.
+    """
+    there = target.kind()
+    several = len(sources) > 1
+    if there in ("file", "stream") and (several or slashed):
+        raise Refusal(f"{target}: is no directory")
+    trees: list[Tree] = []
+    for source, inner in sources:
+        kind = source.kind()
+        if not kind:
+            raise missing(source)
+        if kind == "stream":
+            raise Refusal(f"{source}: is no file; copy it alone, to a path of its own")
+        if kind == "directory":
+            if not recursive:
+                raise Refusal(f"{source}: is a directory; give -r")
+            if there in ("file", "stream"):
+                raise Refusal(f"{target}: is no directory, {source} is one")
+            name = source.name if (several or there == "directory") and not inner else ""
+            tree = Tree(source, target.child(name), dict(source.tree()))
+        else:
+            place = target.child(source.name) if several or slashed or there == "directory" else target
+            if place is not target and place.kind() == "directory":
+                raise Refusal(f"{place}: is a directory, {source} is a file")
+            tree = Tree(source, place, {"": source.size()})
+        _check_apart(tree.source, tree.target, kind)
+        trees.append(tree)
+    _check_targets([step for tree in trees for step in tree.steps()])
+    return trees
+
+
+def _address(side: Side) -> tuple[str, ...]:
+    """Give where something lies for certain, as components."""
+    if isinstance(side, Local):
+        place, path = "", os.path.realpath(side.path).strip("/")
+    else:
+        p, space = side.fs.parameters, side.fs.space
+        place, path = f"{p.endpoint_url or p.region} {space.bucket}", space.key(side.path).rstrip("/")
+    return (place, *(path.split("/") if path else ()))
+
+
+def _check_apart(source: Side, target: Side, kind: Kind) -> None:
+    start, end = _address(source), _address(target)
+    if start == end:
+        raise Refusal(f"{source} and {target} are the same")
+    if kind == "directory" and end[: len(start)] == start:
+        raise Refusal(f"{target}: lies in {source} itself")
+
+
+def _check_targets(steps: Sequence[Step]) -> None:
+    """See that no two files have one place and none the place of a directory of another."""
+    taken: dict[str, Step] = {}
+    for step in steps:
+        path = str(step.target)
+        other = taken.setdefault(os.path.normpath(path) if isinstance(step.target, Local) else path, step)
+        if other is not step:
+            raise Refusal(f"{other.source} and {step.source} would both become {step.target}")
+    if not any(isinstance(step.target, Local) for step in steps):
+        return  # in a bucket a file and a directory may have one name
+    for path, step in taken.items():
+        parent = os.path.dirname(path)
+        while parent and parent != os.path.dirname(parent):
+            if parent in taken:
+                raise Refusal(f"{step.target}: {taken[parent].source} would be a file in a directory's place")
+            parent = os.path.dirname(parent)

@@ -1,0 +1,212 @@
+"""How the files of a plan travel: up, down, and between buckets; each appears whole or not at all.
+
+Nothing here asks or prints. What is interrupted or fails leaves neither a part of a file nor an upload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
+
+from fsspec.callbacks import Callback
+
+from regfs.cli.sides import Local, Remote, Step
+from regfs.transfer import copy_object, gather
+from regfs.waiting import sync
+
+if TYPE_CHECKING:
+    from regfs.filesystem import RegistryFileSystem
+
+AT_ONCE = 16
+"""Files that travel at once."""
+LARGE_AT_ONCE = 2
+"""Of those larger than a part. Such a file has several parts or ranges on the way, and memory for them."""
+_BLOCK = 2**20
+
+
+@dataclass
+class Result:
+    """What came of it: `files` copied, of so many `bytes`; the sources `skipped` were there already."""
+
+    files: int = 0
+    bytes: int = 0
+    skipped: set[Local | Remote] = field(default_factory=set)
+
+
+class _Advance(Callback):  # type: ignore[misc]  # fsspec has no types
+    """Tells a function of the bytes that have come."""
+
+    def __init__(self, advance: Callable[[int], object]) -> None:
+        super().__init__()
+        self._advance = advance
+
+    def relative_update(self, inc: int = 1) -> None:
+        self._advance(inc)
+
+
+def transfer(
+    steps: Sequence[Step],
+    *,
+    clobber: bool = True,
+    sizes: bool = False,
+    advance: Callable[[int], object] = lambda _: None,
+) -> Result:
+    """Copy files.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        At least one side of each is in a bucket.
+    clobber : bool
+        Whether files that are there are replaced.
+    sizes : bool
+        Ask how large a copy is, and call it a failure where that differs from its source. For those who will
+        remove the source.
+    advance : callable
+        Told of the bytes copied, from another thread.
+
+    Raises
+    ------
+    OSError
+        The first failure, once nothing is under way any more. What was copied before stays.
+    """
+    result = Result()
+    sides = [side for step in steps for side in (step.source, step.target)]
+    remote = next((side for side in sides if isinstance(side, Remote)), None)
+    if remote is None:
+        return result
+    large = asyncio.Semaphore(LARGE_AT_ONCE)
+    chunk = remote.fs.parameters.chunk_size
+
+    async def one(step: Step) -> None:
+        async with large if step.size > chunk else contextlib.nullcontext():
+            if not clobber and await _is_there(step.target):
+                copied = False
+            else:
+                copied = await _carry(step, clobber, advance)
+        if not copied:
+            result.skipped.add(step.source)
+            advance(step.size)
+            return
+        if sizes:
+            await _check(step)
+        result.files += 1
+        result.bytes += step.size
+
+    # The small ones first, so that a large one holds up no more than its own kind.
+    ordered = sorted(steps, key=lambda step: step.size)
+    sync(remote.fs.loop, gather, [partial(one, step) for step in ordered], AT_ONCE)
+    return result
+
+
+async def _is_there(side: Local | Remote) -> bool:
+    if isinstance(side, Local):
+        return await asyncio.to_thread(os.path.lexists, side.path)
+    return await side.fs._isfile(side.path)  # noqa: SLF001 - fsspec's name for the coroutine
+
+
+async def _carry(step: Step, clobber: bool, advance: Callable[[int], object]) -> bool:
+    """Copy one file; tell whether it was, or somebody else put one there meanwhile."""
+    source, target = step.source, step.target
+    try:
+        if isinstance(source, Local) and isinstance(target, Remote):
+            mode = "overwrite" if clobber else "create"
+            await target.fs._put_file(  # noqa: SLF001 - as above
+                source.path, target.path, mode=mode, callback=_Advance(advance)
+            )
+        elif isinstance(source, Remote) and isinstance(target, Local):
+            await _down(source, target, _Advance(advance))
+        elif isinstance(source, Remote) and isinstance(target, Remote):
+            if together(source.fs, target.fs):
+                info = await source.fs.client.head(source.fs.space.key(source.path))
+                await copy_object(target.fs.client, info, target.fs.space.key(target.path))
+                advance(step.size)
+            else:
+                await _across(source, target, "wb" if clobber else "xb", advance)
+    except FileExistsError:
+        if clobber:
+            raise
+        return False
+    return True
+
+
+async def _check(step: Step) -> None:
+    """See that the copy has the source's size."""
+    if isinstance(step.target, Local):
+        return  # every byte was counted on its way
+    fs, path = step.target.fs, step.target.path
+    found = (await fs.client.head(fs.space.key(path))).size
+    if found != step.size:
+        text = f"the copy has {found} instead of {step.size} bytes; {step.source} is kept"
+        raise OSError(errno.EIO, text, str(step.target))
+
+
+def together(source: RegistryFileSystem, target: RegistryFileSystem) -> bool:
+    """Tell whether the service itself can copy: one bucket, and the same who asks."""
+
+    def place(fs: RegistryFileSystem) -> tuple[Any, ...]:
+        p = fs.parameters
+        return p.endpoint_url, p.region, p.bucket, p.access_key, p.session_token
+
+    return place(source) == place(target)
+
+
+async def _down(source: Remote, target: Local, callback: Callback) -> None:
+    """Write a local file. A link is written through; a pipe or device gets the bytes as they come."""
+    path, mode = await asyncio.to_thread(_resolve, target.path)
+    if stat.S_ISREG(mode):
+        await source.fs._get_file(source.path, path, callback=callback)  # noqa: SLF001 - as above
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
+    file = await asyncio.to_thread(open, path, "wb")
+    with file:
+        await source.fs._get_file(source.path, file, callback=callback)  # noqa: SLF001 - as above
+
+
+def _resolve(path: str) -> tuple[str, int]:
+    """Follow a link, and tell what is there; where that is nothing, make room for a file."""
+    path = os.path.realpath(path) if os.path.islink(path) else path
+    try:
+        return path, os.stat(path).st_mode
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        return path, stat.S_IFREG
+
+
+async def _across(source: Remote, target: Remote, mode: str, advance: Callable[[int], object]) -> None:
+    """Copy through this machine, in the memory of one upload."""
+    async with (
+        await source.fs.open_async(source.path) as file,
+        await target.fs.open_async(target.path, mode) as new,
+    ):
+        while data := await file.read(_BLOCK):
+            await new.write(data)
+            advance(len(data))
+
+
+def pour_in(
+    stream: IO[bytes], target: Remote, clobber: bool, advance: Callable[[int], object] = lambda _: None
+) -> Result:
+    """Write what a pipe brings, whatever its length, into a file.
+
+    The thread that calls reads: a read that waits for its pipe can only be interrupted there.
+
+    Raises
+    ------
+    FileExistsError
+        `clobber` is false, and the file is there.
+    """
+    with target.fs.open(target.path, "wb" if clobber else "xb") as file:
+        while data := stream.read(_BLOCK):
+            file.write(data)
+            advance(len(data))
+        size = file.loc
+    return Result(1, size)

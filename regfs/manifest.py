@@ -1,0 +1,296 @@
+"""What a manifest says: its kind, and the content that it refers to. Pure: bytes in, values out.
+
+Formats: https://github.com/opencontainers/image-spec (manifest.md, image-index.md, config.md) and
+https://distribution.github.io/distribution/spec/ (manifest-v2-2, manifest-v2-1).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from regfs.layout import Digest, InvalidDigestError
+
+Kind = Literal["image", "index", "artifact", "schema1"]
+Relation = Literal["config", "layer", "manifest", "subject"]
+
+LARGEST = 4 * 2**20
+"""Bytes of the largest manifest that a registry takes (distribution: ``maxManifestBodySize``)."""
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
+DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+_INDEXES = {OCI_INDEX, DOCKER_LIST}
+_SCHEMA1 = {DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED}
+_IMAGE_CONFIGS = {
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+}
+_IMAGE_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+_FOREIGN = (
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.",
+)
+
+# RFC 3339 with any number of digits behind the second, as Go writes it; Python 3.10 reads three or six.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)")
+
+
+class ManifestError(ValueError):
+    """Not a manifest, or a damaged one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One thing that a manifest refers to.
+
+    Attributes
+    ----------
+    relation : str
+        "config", "layer", "manifest" (a child of an index) or "subject" (what an artifact is about).
+    digest : Digest
+        Its content.
+    size : int or None
+        Bytes, as the manifest tells; None in schema 1, which does not.
+    media_type : str
+        As the manifest tells.
+    platform : str
+        Of an index' child, "linux/amd64"; else empty.
+    """
+
+    relation: Relation
+    digest: Digest
+    size: int | None
+    media_type: str
+    platform: str = ""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a layer that registries need not have, as it may not be distributed."""
+        return self.media_type.startswith(_FOREIGN)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest, read.
+
+    Attributes
+    ----------
+    media_type : str
+        As it tells itself, or what its form shows it to be.
+    kind : str
+        "image", "index" (of manifests, also nested), "artifact" (all that is no image to be run) or
+        "schema1" (Docker's first form).
+    references : tuple of Reference
+        In its own order: configuration, layers, children, subject.
+    artifact_type : str
+        Of an artifact; else empty.
+    annotations : mapping of str to str
+        Its annotations.
+    """
+
+    media_type: str
+    kind: Kind
+    references: tuple[Reference, ...]
+    artifact_type: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Reference | None:
+        """The configuration, if it has one."""
+        return next((one for one in self.references if one.relation == "config"), None)
+
+    @property
+    def subject(self) -> Digest | None:
+        """What it is about, if it is a referrer."""
+        return next((one.digest for one in self.references if one.relation == "subject"), None)
+
+    @property
+    def kept(self) -> tuple[Digest, ...]:
+        """What it keeps from being collected as garbage (Go: ``References()``): all but the subject."""
+        return tuple(one.digest for one in self.references if one.relation != "subject")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What an image's configuration says of the image.
+
+    Attributes
+    ----------
+    platform : str
+        "linux/amd64", "linux/arm/v7"; empty where it does not tell.
+    created : datetime or None
+        Aware, UTC.
+    """
+
+    platform: str = ""
+    created: datetime | None = None
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read a manifest of any form that registries store.
+
+    Parameters
+    ----------
+    data : bytes
+        The manifest's blob.
+
+    Raises
+    ------
+    ManifestError
+        It is none, or lacks what a garbage collector has to know: which content it needs.
+    """
+    document = _object(data)
+    media_type = document.get("mediaType")
+    if media_type is not None and not isinstance(media_type, str):
+        raise ManifestError("mediaType is no text")
+    media_type = media_type or _guess(document)
+    annotations = _annotations(document.get("annotations"))
+    if media_type in _SCHEMA1:
+        return Manifest(media_type, "schema1", _schema1(document), "", annotations)
+    subject = _references("subject", [document["subject"]]) if document.get("subject") else ()
+    if media_type in _INDEXES:
+        children = _references("manifest", document.get("manifests"))
+        return Manifest(
+            media_type, "index", (*children, *subject), _text(document, "artifactType"), annotations
+        )
+    if media_type == OCI_ARTIFACT:
+        blobs = _references("layer", document.get("blobs") or [])
+        artifact_type = _text(document, "artifactType")
+        return Manifest(media_type, "artifact", (*blobs, *subject), artifact_type, annotations)
+    if media_type not in (OCI_MANIFEST, DOCKER_MANIFEST):
+        raise ManifestError(f"the media type {media_type!r} is no manifest's")
+    config = _references("config", [document.get("config")])
+    layers = _references("layer", document.get("layers"))
+    artifact_type = _text(document, "artifactType")
+    image = not artifact_type and config[0].media_type in _IMAGE_CONFIGS
+    # BuildKit's attestations have the configuration of an image, but nothing that could be unpacked.
+    image = image and (not layers or any(one.media_type.startswith(_IMAGE_LAYERS) for one in layers))
+    if not image:
+        artifact_type = artifact_type or config[0].media_type
+    kind: Kind = "image" if image else "artifact"
+    return Manifest(media_type, kind, (*config, *layers, *subject), artifact_type, annotations)
+
+
+def parse_config(data: bytes) -> ImageConfig:
+    """Read an image's configuration; what it does not tell, or tells wrongly, is empty.
+
+    Raises
+    ------
+    ManifestError
+        It is no JSON object.
+    """
+    document = _object(data)
+    return ImageConfig(_platform(document), parse_time(document.get("created")))
+
+
+def parse_time(text: object) -> datetime | None:
+    """Read a time as Go writes it (RFC 3339); aware, UTC. None where it is none, or Go's zero time."""
+    match = _TIME.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        return None
+    day, clock, fraction, zone = match.groups()
+    zone = "+00:00" if zone in "Zz" else zone
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '').ljust(6, '0')[:6]}{zone}")
+        moment = moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.year > 1 else None
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise ManifestError("it is no JSON") from exc
+    if not isinstance(document, dict):
+        raise ManifestError("it is no JSON object")
+    return document
+
+
+def _guess(document: Mapping[str, Any]) -> str:
+    """Tell the media type of a manifest that does not tell it; OCI's need not."""
+    if "manifests" in document:
+        return OCI_INDEX
+    if document.get("schemaVersion") == 1 or "fsLayers" in document:
+        return DOCKER_SCHEMA1_SIGNED if "signatures" in document else DOCKER_SCHEMA1
+    if "config" in document and "layers" in document:
+        return OCI_MANIFEST
+    if "signatures" in document and "payload" in document:
+        return DOCKER_SCHEMA1_SIGNED
+    raise ManifestError("it is JSON, but has neither a media type nor the form of a manifest")
+
+
+def _schema1(document: Mapping[str, Any]) -> tuple[Reference, ...]:
+    if "payload" in document:  # a JWS with its payload inside
+        text = document["payload"]
+        try:
+            document = _object(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        except (TypeError, binascii.Error) as exc:
+            raise ManifestError("its payload is no base64") from exc
+    layers = document.get("fsLayers")
+    if not isinstance(layers, list):
+        raise ManifestError("fsLayers is no list")
+    found = []
+    for layer in layers:
+        digest = layer.get("blobSum") if isinstance(layer, dict) else None
+        found.append(Reference("layer", _digest(digest, "fsLayers"), None, ""))
+    return tuple(found)
+
+
+def _references(relation: Relation, listed: object) -> tuple[Reference, ...]:
+    if not isinstance(listed, list):
+        raise ManifestError(f"its {relation}s are no list")
+    found = []
+    for item in listed:
+        if not isinstance(item, dict):
+            raise ManifestError(f"its {relation} is no descriptor")
+        digest, size = _digest(item.get("digest"), relation), item.get("size")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ManifestError(f"the size of its {relation} {digest} is no number of bytes")
+        platform = item.get("platform")
+        found.append(
+            Reference(
+                relation,
+                digest,
+                size,
+                _text(item, "mediaType"),
+                _platform(platform) if isinstance(platform, dict) else "",
+            )
+        )
+    return tuple(found)
+
+
+def _digest(text: object, where: str) -> Digest:
+    try:
+        return Digest.parse(text if isinstance(text, str) else "")
+    except InvalidDigestError as exc:
+        raise ManifestError(f"the digest of its {where} is none: {str(text)[:80]!r}") from exc
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _platform(document: Mapping[str, Any]) -> str:
+    parts = [_text(document, name) for name in ("os", "architecture", "variant")]
+    return "/".join(part for part in parts if part)
+
+
+def _annotations(found: object) -> Mapping[str, str]:
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): str(value) for name, value in found.items()}

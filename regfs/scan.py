@@ -1,0 +1,318 @@
+"""One look at everything in a registry's storage: a flat listing, the tags' links, and the manifests.
+
+The listing tells nearly all, as the paths of links hold the digests that they link to. Read are only what
+paths do not hold: where tags point, manifests, and images' configurations. What is found is kept in as little
+memory as Python takes for it, each digest once.
+
+The registry may go on meanwhile, and a listing is no moment in time. So whatever seems to be missing is asked
+for once more before that is believed, and what came or went since the listing is told (`Snapshot.changes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from regfs.layout import (
+    ROOT,
+    BlobData,
+    Digest,
+    InvalidDigestError,
+    LayerLink,
+    ManifestRevisionLink,
+    SignatureLink,
+    TagCurrentLink,
+    TagIndexLink,
+    UploadData,
+    UploadHashState,
+    UploadStartedAt,
+    parse,
+    parse_link,
+)
+from regfs.manifest import (
+    LARGEST,
+    ImageConfig,
+    ManifestError,
+    parse_config,
+    parse_manifest,
+    parse_time,
+)
+from regfs.snapshot import Change, File, ReadManifest, Repository, Snapshot, TagFiles, UploadFiles
+from regfs.source import Entry, Source
+
+Progress = Callable[[str, int, "int | None"], object]
+"""``progress(stage, done, total)``: what goes on, how much of it is done, of how much if that is known."""
+
+_BATCH_FILES = 512
+_BATCH_BYTES = 32 * 2**20
+"""What is read at once, at most."""
+_EXAMPLES = 20
+_ROUNDS = 5
+"""How often what came since the listing is followed; each round goes one manifest deeper."""
+
+
+def scan(source: Source, progress: Progress | None = None, *, configs: bool = True) -> Snapshot:
+    """Look at everything.
+
+    Parameters
+    ----------
+    source : Source
+        Where the registry is.
+    progress : callable, optional
+        Told what goes on.
+    configs : bool
+        Read images' configurations, which tell platform and time of creation.
+
+    Returns
+    -------
+    Snapshot
+        What is there; without any repository or blob where there is nothing.
+
+    Raises
+    ------
+    OSError
+        A listing or a read failed.
+    """
+    return _Scan(source, progress or (lambda *_: None), configs).run()
+
+
+class _Scan:
+    def __init__(self, source: Source, progress: Progress, configs: bool) -> None:
+        self.source = source
+        self.progress = progress
+        self.configs = configs
+        now = datetime.now(timezone.utc)
+        self.found = Snapshot(now, now)
+        self._digests: dict[Digest, Digest] = {}
+        self._documents: dict[Digest, tuple[ImageConfig | None, str]] = {}
+        self._asked: set[str] = set()
+
+    def run(self) -> Snapshot:
+        self._list()
+        self._read_uploads()
+        self._read_tags()
+        wanted = self._manifests_wanted()
+        for _ in range(_ROUNDS):
+            self._read_manifests(wanted)
+            self._look_again()
+            wanted = self._manifests_wanted()
+            if not wanted:
+                break
+        self.found.ended = datetime.now(timezone.utc)
+        return self.found
+
+    # -- the listing ----------------------------------------------------------------------------------
+
+    def _list(self) -> None:
+        done = 0
+        for page in self.source.pages(ROOT):
+            for entry in page:
+                self._sort(entry)
+            done += len(page)
+            self.progress("listing", done, None)
+
+    def _sort(self, entry: Entry) -> None:
+        """Put a file where it belongs. One that is listed twice, as it was written meanwhile, counts once."""
+        spec = parse(entry.path)
+        file = File(entry.size, entry.modified)
+        match spec:
+            case None:
+                unknown = self.found.unknown
+                unknown.files += 1
+                unknown.bytes += entry.size
+                if len(unknown.examples) < _EXAMPLES:
+                    unknown.examples.append(entry.path)
+            case BlobData(digest):
+                self.found.blobs[self._same(digest)] = file
+            case LayerLink(name, digest):
+                self._keep(name, self._repository(name).layers, digest, file)
+            case ManifestRevisionLink(name, digest):
+                self._keep(name, self._repository(name).revisions, digest, file)
+            case SignatureLink(name, revision, digest):
+                pair = self._same(revision), self._same(digest)
+                self._count(name, file, self._repository(name).signatures.get(pair))
+                self._repository(name).signatures[pair] = file
+            case TagIndexLink(name, tag, digest):
+                self._keep(name, self._tag(name, tag).index, digest, file)
+            case TagCurrentLink(name, tag):
+                files = self._tag(name, tag)
+                self._count(name, file, files.current)
+                files.current = file
+            case UploadData(name, id_) | UploadStartedAt(name, id_) | UploadHashState(name, id_):
+                upload = self._repository(name).uploads.setdefault(id_, UploadFiles())
+                upload.files += 1
+                upload.bytes += entry.size
+                upload.modified = max(upload.modified or entry.modified, entry.modified)
+                self._count(name, file)
+
+    def _keep(self, name: str, known: dict[Digest, File], digest: Digest, file: File) -> None:
+        digest = self._same(digest)
+        self._count(name, file, known.get(digest))
+        known[digest] = file
+
+    def _repository(self, name: str) -> Repository:
+        if name not in self.found.repositories:
+            self.found.repositories[name] = Repository(name)
+        return self.found.repositories[name]
+
+    def _tag(self, name: str, tag: str) -> TagFiles:
+        return self._repository(name).tags.setdefault(tag, TagFiles())
+
+    def _count(self, name: str, file: File, before: File | None = None) -> None:
+        repository = self._repository(name)
+        repository.files += before is None
+        repository.bytes += file.size - (before.size if before else 0)
+        repository.modified = max(repository.modified or file.modified, file.modified)
+
+    def _same(self, digest: Digest) -> Digest:
+        return self._digests.setdefault(digest, digest)
+
+    # -- what is read ---------------------------------------------------------------------------------
+
+    def _read_uploads(self) -> None:
+        uploads = {
+            UploadStartedAt(repository.name, id_).path: upload
+            for repository in self.found.repositories.values()
+            for id_, upload in repository.uploads.items()
+        }
+        for path, content in self._contents(uploads, "uploads", lambda path: 64):
+            if isinstance(content, bytes):
+                uploads[path].started = parse_time(content.decode("ascii", "replace").strip())
+        for pending in self.source.uploads():
+            if isinstance(spec := parse(pending.path), UploadData):
+                known = self._repository(spec.repository).uploads
+                known.setdefault(spec.id, UploadFiles()).pending.append(pending)
+
+    def _read_tags(self) -> None:
+        tags = {
+            TagCurrentLink(repository.name, tag).path: (repository, tag)
+            for repository in self.found.repositories.values()
+            for tag, files in repository.tags.items()
+            if files.current
+        }
+        for path, content in self._contents(tags, "tags", lambda path: 128):
+            repository, tag = tags[path]
+            files = repository.tags[tag]
+            if isinstance(content, OSError):
+                self._changed("vanished", path)
+                if files.current:
+                    repository.files -= 1
+                    repository.bytes -= files.current.size
+                files.current = None
+                if not files.index:
+                    del repository.tags[tag]
+                continue
+            try:
+                files.target = self._same(parse_link(content))
+            except InvalidDigestError:
+                files.problem = "its link is empty" if not content else "its link names no digest"
+
+    def _manifests_wanted(self) -> list[Digest]:
+        wanted: dict[Digest, None] = {}
+        for repository in self.found.repositories.values():
+            wanted.update(dict.fromkeys(repository.revisions))
+            wanted.update(dict.fromkeys(tag.target for tag in repository.tags.values() if tag.target))
+        return [one for one in wanted if one in self.found.blobs and one not in self.found.manifests]
+
+    def _read_manifests(self, wanted: Sequence[Digest]) -> None:
+        small = []
+        for digest in wanted:
+            size = self.found.blobs[digest].size
+            if size > LARGEST:
+                problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
+                self.found.manifests[digest] = ReadManifest(size, problem=problem)
+            else:
+                small.append(digest)
+        paths = {BlobData(digest).path: digest for digest in small}
+        images: dict[Digest, Digest] = {}
+        for path, content in self._contents(paths, "manifests", lambda path: self._size(paths[path])):
+            digest = paths[path]
+            if isinstance(content, OSError):
+                self._changed("vanished", path)
+                del self.found.blobs[digest]
+                continue
+            manifest, problem = None, ""
+            try:
+                manifest = parse_manifest(content)
+            except ManifestError as exc:
+                problem = str(exc)
+            self.found.manifests[digest] = ReadManifest(len(content), manifest, problem)
+            if manifest and manifest.kind == "image" and manifest.config:
+                images[digest] = self._same(manifest.config.digest)
+        if self.configs:
+            self._read_configs(images)
+
+    def _read_configs(self, images: Mapping[Digest, Digest]) -> None:
+        there = self.found.blobs
+        paths = {
+            BlobData(config).path: config
+            for config in images.values()
+            if config in there and config not in self._documents and there[config].size <= LARGEST
+        }
+        for path, content in self._contents(paths, "configurations", lambda path: self._size(paths[path])):
+            if isinstance(content, bytes):
+                try:
+                    self._documents[paths[path]] = parse_config(content), ""
+                except ManifestError as exc:
+                    self._documents[paths[path]] = None, str(exc)
+        for digest, config in images.items():
+            read = self.found.manifests[digest]
+            document, problem = self._documents.get(config, (None, ""))
+            self.found.manifests[digest] = ReadManifest(read.size, read.manifest, "", document, problem)
+
+    def _size(self, digest: Digest) -> int:
+        return self.found.blobs[digest].size
+
+    def _contents(
+        self, paths: Mapping[str, Any], stage: str, size: Callable[[str], int]
+    ) -> Iterator[tuple[str, bytes | OSError]]:
+        done = 0
+        for batch in _batches(paths, size):
+            yield from zip(batch, self.source.read(batch), strict=True)
+            done += len(batch)
+            self.progress(stage, done, len(paths))
+
+    # -- what moved -----------------------------------------------------------------------------------
+
+    def _look_again(self) -> None:
+        """Ask once more for what seems to be missing: it may have come since the listing."""
+        blobs: set[Digest] = set()
+        links: set[tuple[str, Digest]] = set()
+        for repository in self.found.repositories.values():
+            needed: set[Digest] = {tag.target for tag in repository.tags.values() if tag.target}
+            for digest in repository.revisions:
+                read = self.found.manifests.get(digest)
+                if read and read.manifest:
+                    for one in read.manifest.references:
+                        if one.relation == "manifest":
+                            needed.add(one.digest)
+                        elif one.relation != "subject" and not one.foreign:
+                            blobs.add(one.digest)
+            links.update((repository.name, digest) for digest in needed - repository.revisions.keys())
+            blobs.update(needed, repository.revisions, repository.layers)
+        paths = [BlobData(digest).path for digest in blobs - self.found.blobs.keys()]
+        paths += [ManifestRevisionLink(name, digest).path for name, digest in links]
+        paths = [path for path in paths if path not in self._asked]
+        self._asked.update(paths)
+        for batch in _batches(paths, lambda path: 0):
+            for entry in self.source.find_many(batch):
+                if entry is not None:
+                    self._sort(entry)
+                    self._changed("appeared", entry.path)
+
+    def _changed(self, what: Literal["appeared", "vanished"], path: str) -> None:
+        self.found.changes.append(Change(what, path))
+
+
+def _batches(paths: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    held = 0
+    for path in paths:
+        held += size(path)
+        if batch and (len(batch) == _BATCH_FILES or held > _BATCH_BYTES):
+            yield batch
+            batch, held = [], size(path)
+        batch.append(path)
+    if batch:
+        yield batch

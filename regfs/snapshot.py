@@ -1,0 +1,125 @@
+"""What a look at a registry's storage finds, in as little memory as Python takes for it. Pure.
+
+The mutable half of a catalog: :mod:`regfs.scan` fills it, :mod:`regfs.catalog` makes records of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from regfs.layout import Digest
+from regfs.manifest import ImageConfig, Manifest
+
+
+class File(NamedTuple):
+    """Of a file that is known by what it is: `size` in bytes, `modified` aware and in UTC."""
+
+    size: int
+    modified: datetime
+
+
+@dataclass(slots=True)
+class TagFiles:
+    """One tag. `target` is what its link names; None where `problem` tells why it names nothing."""
+
+    current: File | None = None
+    target: Digest | None = None
+    problem: str = ""
+    index: dict[Digest, File] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class UploadFiles:
+    """One unfinished upload: its files, and the multipart uploads of its data."""
+
+    started: datetime | None = None
+    files: int = 0
+    bytes: int = 0
+    modified: datetime | None = None
+    pending: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Repository:
+    """All files of one repository; `files` and `bytes` count them, its blobs not included."""
+
+    name: str
+    layers: dict[Digest, File] = field(default_factory=dict)
+    revisions: dict[Digest, File] = field(default_factory=dict)
+    signatures: dict[tuple[Digest, Digest], File] = field(default_factory=dict)
+    tags: dict[str, TagFiles] = field(default_factory=dict)
+    uploads: dict[str, UploadFiles] = field(default_factory=dict)
+    files: int = 0
+    bytes: int = 0
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadManifest:
+    """A manifest's blob, read: `manifest`, or in `problem` why there is none; an image's configuration."""
+
+    size: int
+    manifest: Manifest | None = None
+    problem: str = ""
+    config: ImageConfig | None = None
+    config_problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What moved while it was looked at: a file that "appeared" since the listing, or "vanished"."""
+
+    what: Literal["appeared", "vanished"]
+    path: str
+
+
+@dataclass(slots=True)
+class Unknown:
+    """Files in the registry's directory that no registry writes: counted, with some examples."""
+
+    files: int = 0
+    bytes: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What a look found.
+
+    Attributes
+    ----------
+    started, ended : datetime
+        When the look was taken, UTC.
+    repositories : dict
+        By name.
+    blobs : dict
+        By digest.
+    manifests : dict
+        By digest: all revisions of all repositories and all that tags name, as far as there is a blob.
+    unknown : Unknown
+        Files of nobody.
+    changes : list of Change
+        What moved meanwhile.
+    """
+
+    started: datetime
+    ended: datetime
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    blobs: dict[Digest, File] = field(default_factory=dict)
+    manifests: dict[Digest, ReadManifest] = field(default_factory=dict)
+    unknown: Unknown = field(default_factory=Unknown)
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        """All files."""
+        own = sum(one.files for one in self.repositories.values())
+        return len(self.blobs) + own + self.unknown.files
+
+    @property
+    def bytes(self) -> int:
+        """All bytes, as a listing adds them up."""
+        own = sum(one.bytes for one in self.repositories.values())
+        return sum(one.size for one in self.blobs.values()) + own + self.unknown.bytes

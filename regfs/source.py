@@ -1,0 +1,215 @@
+"""What a catalog reads through: any fsspec filesystem, or any storage driver, behind one small interface.
+
+Paths are driver paths, "/docker/registry/v2/...", whatever the object beneath calls them. Nothing here knows
+S3 or what the files mean.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+AT_ONCE = 32
+"""Files that are read, or asked for, at the same time where the object beneath takes one at a time."""
+_TIMES = ("LastModified", "mtime", "last_modified", "modified", "created")
+"""Under which names fsspec's filesystems tell when a file was written."""
+
+
+class Entry(NamedTuple):
+    """A file as a listing shows it: `size` in bytes, `modified` aware and in UTC."""
+
+    path: str
+    size: int
+    modified: datetime
+
+
+class Source:
+    """A place to read from.
+
+    Parameters
+    ----------
+    beneath : AbstractFileSystem or storage driver
+        A filesystem of fsspec whose root is the registry's root directory; or an object with a registry
+        driver's ``walk``, ``get_content``, ``stat`` and ``delete``, be it of regfs or not.
+
+    Attributes
+    ----------
+    fs : AbstractFileSystem or None
+        The filesystem, if it is or has one.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    """
+
+    def __init__(self, beneath: Any) -> None:
+        self._driver = beneath
+        self.fs: Any = beneath if hasattr(beneath, "find") else getattr(beneath, "fs", None)
+        if self.fs is None and not all(hasattr(beneath, name) for name in ("walk", "get_content", "stat")):
+            kind = type(beneath).__name__
+            raise TypeError(f"a catalog needs an fsspec filesystem or a storage driver, not {kind}")
+        if getattr(self.fs, "asynchronous", False):
+            raise TypeError("a catalog blocks; give it a filesystem made without asynchronous=True")
+
+    def url(self, path: str) -> str:
+        """Name a path in full, as far as the object beneath can."""
+        return path if self.fs is None else str(self.fs.unstrip_protocol(self._own(path)))
+
+    def pages(self, path: str) -> Iterator[list[Entry]]:
+        """List all files under a directory, some at a time and in no order; nothing if there is none.
+
+        Raises
+        ------
+        OSError
+            The listing failed.
+        """
+        if self.fs is None:
+            yield self._walked(path)
+        elif hasattr(self.fs, "find_pages"):
+            for page in self.fs.find_pages(path):
+                yield [Entry(info["name"], info["size"], info["LastModified"]) for info in page]
+        else:
+            found = self.fs.find(self._own(path), detail=True)
+            yield [_entry(info) for info in found.values() if info.get("type") == "file"]
+
+    def _walked(self, path: str) -> list[Entry]:
+        entries: list[Entry] = []
+
+        def look(info: Any) -> None:
+            if not info.is_dir:
+                entries.append(Entry(info.path, info.size, info.mod_time))
+
+        try:
+            self._driver.walk(path, look)
+        except FileNotFoundError:
+            return []
+        return entries
+
+    def directories(self, path: str) -> list[str]:
+        """Give the directories directly in a directory, sorted; nothing if there is none."""
+        try:
+            if self.fs is not None:
+                found = self.fs.ls(self._own(path), detail=True)
+                return sorted(_absolute(info["name"]) for info in found if info["type"] == "directory")
+            return sorted(name for name in self._driver.list(path) if self._driver.stat(name).is_dir)
+        except FileNotFoundError:
+            return []
+
+    def read(self, paths: Sequence[str]) -> list[bytes | OSError]:
+        """Read small files at once.
+
+        Returns
+        -------
+        list of bytes or OSError
+            For each path its content, or FileNotFoundError for what is not there (any more).
+
+        Raises
+        ------
+        OSError
+            Another failure: of a permission, of the connection.
+        """
+        if not paths:
+            return []
+        if self.fs is not None:
+            found = self.fs.cat([self._own(path) for path in paths], on_error="return")
+            answers = {_absolute(name): content for name, content in found.items()}
+            # What a filesystem leaves out is not there: some do not return an error where a path is missing.
+            return [_settled(answers.get(path, _missing(path))) for path in paths]
+
+        def one(path: str) -> bytes | Exception:
+            try:
+                content: bytes = self._driver.get_content(path)
+            except Exception as exc:  # noqa: BLE001 - sorted out by _settled
+                return exc
+            return content
+
+        return [_settled(answer) for answer in spread(one, paths)]
+
+    def find(self, path: str) -> Entry | None:
+        """Ask for one file; None if there is none."""
+        try:
+            if self.fs is not None:
+                self.fs.invalidate_cache(self._own(path))
+                info = self.fs.info(self._own(path))
+                return _entry(info) if info["type"] == "file" else None
+            told = self._driver.stat(path)
+        except FileNotFoundError:
+            return None
+        return None if told.is_dir else Entry(path, told.size, told.mod_time)
+
+    def find_many(self, paths: Iterable[str]) -> list[Entry | None]:
+        """Ask for several files at once."""
+        return spread(self.find, list(paths))
+
+    def blocks(self, path: str, size: int = 2**20) -> Iterator[bytes]:
+        """Read a large file in order, `size` bytes at a time."""
+        if self.fs is not None:
+            file = self.fs.open(self._own(path), "rb")
+        else:
+            file = self._driver.reader(path, 0)
+        with file:
+            while data := file.read(size):
+                yield data
+
+    def open(self, path: str) -> Any:
+        """Open a file for reading; it can seek where the object beneath is a filesystem."""
+        return self.fs.open(self._own(path), "rb") if self.fs is not None else self._driver.reader(path, 0)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete files."""
+        if self.fs is not None:
+            self.fs.rm([self._own(path) for path in paths])
+            return
+        for path in paths:
+            self._driver.delete(path)
+
+    def uploads(self) -> list[Any]:
+        """Give the pending multipart uploads, where the filesystem knows of such things."""
+        return self.fs.uploads() if hasattr(self.fs, "uploads") else []
+
+    def _own(self, path: str) -> str:
+        """Give a path as the filesystem names it."""
+        return path if self.fs.root_marker == "/" else path.lstrip("/")
+
+
+def spread(function: Callable[[T], U], items: Sequence[T]) -> list[U]:
+    """Call a blocking function for each item, several at once; the first failure is raised."""
+    if len(items) < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(min(AT_ONCE, len(items))) as pool:
+        return list(pool.map(function, items))
+
+
+def _absolute(name: str) -> str:
+    return name if name.startswith("/") else "/" + name
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    told = next((info[name] for name in _TIMES if info.get(name) is not None), None)
+    if isinstance(told, (int, float)):
+        told = datetime.fromtimestamp(told, timezone.utc)
+    elif isinstance(told, str):
+        told = datetime.fromisoformat(told.replace("Z", "+00:00"))
+    elif not isinstance(told, datetime):
+        told = datetime.fromtimestamp(0, timezone.utc)
+    if told.tzinfo is None:
+        told = told.replace(tzinfo=timezone.utc)
+    return Entry(_absolute(info["name"]), int(info["size"] or 0), told.astimezone(timezone.utc))
+
+
+def _missing(path: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+
+def _settled(answer: bytes | Exception) -> bytes | OSError:
+    """Let only what is missing be an answer; every other failure is one of the whole."""
+    if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
+        raise answer
+    return answer

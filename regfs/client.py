@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, header_info, object_info
 from regfs.checksums import compute, etag_of
-from regfs.documents import delete_request, parse_deleted, parse_page
+from regfs.documents import delete_request, nameable, parse_deleted, parse_page
 from regfs.errors import BucketNotFoundError
 from regfs.fast import Stream, read
 from regfs.multipart import CONTENT_TYPE, MultipartClient, headers
@@ -28,6 +28,8 @@ logger = logging.getLogger("regfs")
 
 PAGE = 1000
 """The most keys that one listing page or one DeleteObjects request holds."""
+EMPTY_PAGES = 1000
+"""Pages without an entry, one after the other, that are taken for a listing; many deleted keys make such."""
 MAX_PRESIGN = 7 * 24 * 3600
 """Seconds that a presigned URL may be valid, signature version 4's own limit."""
 
@@ -46,7 +48,10 @@ def _span(start: int, stop: int | None) -> str:
 
 def _size(content_range: str | None, length: int) -> int:
     """Give the size of the object that an answer is a part or all of."""
-    return int(content_range.rpartition("/")[2]) if content_range else length
+    size = int(content_range.rpartition("/")[2]) if content_range else length
+    if not 0 <= size < 2**63:
+        raise ValueError("no object is so large")
+    return size
 
 
 async def _all(body: Body) -> bytes:
@@ -212,13 +217,27 @@ class S3Client(MultipartClient):
         start_after: str = "",
         limit: int = PAGE,
     ) -> ListPage:
-        """List one page, in the service's own order. One LIST.
+        """List one page, in the service's own order. One LIST, and one more for each page that holds nothing.
 
         Raises
         ------
         OSError
-            The service answered with a key outside `prefix`, which might lie outside the root directory.
+            The service answered with a key outside `prefix`, which might lie outside the root directory; or
+            its pages come to no end.
         """
+        for _ in range(EMPTY_PAGES):
+            page = await self._page(prefix, delimiter, token, start_after, limit)
+            if not page.token or (page.token != token and (page.objects or page.prefixes)):
+                return page
+            if page.token == token:
+                break
+            token = page.token
+        text = "the service's listing goes on without end; list it by another program to see what it does"
+        raise OSError(errno.EIO, text, self.space.url(self.space.path(prefix)))
+
+    async def _page(
+        self, prefix: str, delimiter: str, token: str | None, start_after: str, limit: int
+    ) -> ListPage:
         # Some services answer an empty start-after with nothing.
         asked = {
             "Prefix": prefix,
@@ -248,7 +267,7 @@ class S3Client(MultipartClient):
             raise BucketNotFoundError(errno.ENOENT, text, self.space.url("/")) from exc
         for name in (*(item.key for item in page.objects), *page.prefixes):
             if not name.startswith(prefix):
-                text = f"the service listed {name!r}, which does not begin with {prefix!r}"
+                text = f"the service listed {name[:200]!r}, which does not begin with {prefix!r}"
                 raise OSError(errno.EIO, text, self.space.url(self.space.path(prefix)))
         return page
 
@@ -303,6 +322,12 @@ class S3Client(MultipartClient):
         """
         if len(keys) == 1:
             return await self._delete_one(keys[0])
+        if not all(map(nameable, keys)):
+            rest = [key for key in keys if nameable(key)]
+            failed = await self.delete(rest) if rest else []
+            for key in keys:
+                failed += [] if nameable(key) else await self._delete_one(key)
+            return failed
 
         async def fast() -> list[tuple[str, str]]:
             body = delete_request(keys)

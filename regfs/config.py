@@ -6,12 +6,19 @@ Only finds the S3 section and what the environment puts over it; what the values
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import stat
 from collections.abc import Mapping
 from typing import Any, TextIO
 
 from regfs.values import ParameterError, shown, type_name
+
+LARGEST = 2**20
+"""Bytes of a file."""
+MERGED = 10_000
+"""Keys of one mapping, what it merges included."""
 
 _TYPE = "REGISTRY_STORAGE"
 _KINDS = ("s3", "s3aws")
@@ -42,7 +49,8 @@ def read(source: str | os.PathLike[str] | TextIO, environ: Mapping[str, str]) ->
     FileNotFoundError
         There is no such file.
     ParameterError
-        It is no YAML, it has no S3 storage or two of them, or a variable has no effect.
+        It is a directory or a device, larger than ``LARGEST`` or no YAML, it has no S3 storage or two of them,
+        or a variable has no effect.
     """
     where, content = _load(source)
     storage = _storage(where, content)
@@ -62,23 +70,61 @@ def read(source: str | os.PathLike[str] | TextIO, environ: Mapping[str, str]) ->
 def _load(source: str | os.PathLike[str] | TextIO) -> tuple[str, Any]:
     import yaml
 
-    where, line = "config", ""
-    try:
-        if isinstance(source, (str, os.PathLike)):
-            where = f"config: {shown(os.fsdecode(source), quotes=False, width=4096)}"
-            with open(source, "rb") as file:
-                return where, yaml.safe_load(file)
+    line, problem = "", "is not valid YAML"
+    if isinstance(source, (str, os.PathLike)):
+        where = f"config: {shown(os.fsdecode(source), quotes=False, width=4096)}"
+        mode = os.stat(source).st_mode
+        if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # but a pipe holds a file as well
+            raise ParameterError(f"{where}: is no file", "config")
+        with open(source, "rb") as file:
+            content: str | bytes = file.read(LARGEST + 1)
+    else:
         where = f"config: {shown(str(getattr(source, 'name', 'a stream')), quotes=False, width=4096)}"
-        return where, yaml.safe_load(source)
-    except OSError:
-        raise
+        try:
+            content = source.read(LARGEST + 1)
+        except UnicodeDecodeError:
+            content = "\0"
+    if len(content) > LARGEST:
+        raise ParameterError(f"{where}: is larger than {LARGEST // 2**20} MiB, as no registry's is", "config")
+    try:
+        return where, yaml.load(content, _loader())  # noqa: S506 - it is a SafeLoader
+    except _TwiceError as exc:
+        line, problem = f", line {exc.args[0]}", "gives a key twice; remove one"
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
     except Exception:  # noqa: BLE001, S110 - PyYAML's constructors let any error through, content and all
         pass
     # Outside of the handlers, as PyYAML's errors show the content, which holds the secrets.
-    raise ParameterError(f"{where}{line}: is not valid YAML", "config")
+    raise ParameterError(f"{where}{line}: {problem}", "config")
+
+
+class _TwiceError(Exception):
+    """A key stands twice in one mapping, the second time in the line given."""
+
+
+@functools.lru_cache(maxsize=1)
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Takes what the standard says and no more: PyYAML lets the last of equal keys win."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            own = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(own)) < len(own):
+                again = next(n for n, key in enumerate(own) if key in own[:n])
+                scalars = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                raise _TwiceError(scalars[again].start_mark.line + 1)
+            return super().construct_mapping(node, deep)
+
+        def flatten_mapping(self, node: Any) -> None:
+            """Put in the mappings that "<<" names, which may name others, several times each."""
+            super().flatten_mapping(node)
+            if len(node.value) > MERGED:
+                raise yaml.constructor.ConstructorError(None, None, "too much is merged", node.start_mark)
+
+    return Loader
 
 
 def _storage(where: str, content: Any) -> Mapping[Any, Any]:

@@ -150,6 +150,10 @@ _BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
 }
 
 
+_WIDTH = 400
+"""Characters of the service's own words that an error repeats."""
+
+
 def retry_after(error: BaseException | None) -> float | None:
     """Give the seconds that an answer asks to wait; None where it does not.
 
@@ -166,12 +170,23 @@ def retry_after(error: BaseException | None) -> float | None:
         return None
 
 
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What reading an answer raises that is none of S3's: botocore checks neither the numbers and times in it nor
+that it has all that it should."""
+
+
 def of_service(error: BaseException) -> bool:
     """Tell whether an error came from talking to the service, and not from a fault in the program."""
     from aiohttp import ClientError
     from botocore import exceptions as boto
 
     return isinstance(error, (boto.BotoCoreError, boto.ClientError, ClientError, OSError, TimeoutError))
+
+
+def _line(text: str) -> str:
+    """Give what the service says, whatever it is, as one short line."""
+    first = next(iter(text.splitlines()), "")[:_WIDTH]
+    return first if first.isprintable() else repr(first)[1:-1]
 
 
 def translate(error: BaseException, filename: str, endpoint: str = "") -> OSError:
@@ -204,15 +219,18 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
                 if isinstance(failure, ThrottledError):
                     failure.retry_after = retry_after(error)
                 return failure
-        message = str(response.get("Error", {}).get("Message", "")).splitlines()
-        told = f"the service answered {status or '?'} {code}: {message[0] if message else 'no message'}"
+        message = str(response.get("Error", {}).get("Message", "")) or "no message"
+        told = f"the service answered {status or '?'} {_line(code)}: {_line(message)}"
         return OSError(errno.EIO, told, filename)
 
     if isinstance(error, OSError) and error.filename is not None:
         return error
 
+    from ssl import SSLError
+
     from aiohttp import ClientError
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
 
     at = f" at {endpoint}" if endpoint else ""
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
@@ -236,4 +254,9 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         return TimeoutError(errno.ETIMEDOUT, f"the service{at} did not answer in time", filename)
     if isinstance(error, (boto.HTTPClientError, ClientError, ConnectionError)):
         return ConnectionError(errno.ECONNRESET, f"the connection to the service{at} broke", filename)
+    if isinstance(error, SSLError):
+        return ConnectionError(errno.ECONNABORTED, f"TLS failed{at}; correct AWS_CA_BUNDLE", filename)
+    if isinstance(error, (ResponseParserError, *UNREADABLE)):
+        text = f"the service{at} answered with something that is not S3's; correct the proxy before it"
+        return OSError(errno.EIO, text, filename)
     return OSError(errno.EIO, f"{type(error).__name__} from the service{at}", filename)

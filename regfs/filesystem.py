@@ -370,7 +370,6 @@ class RegistryFileSystem(RegistryContents):
     async def _sign(self, path: str, expiration: float = DEFAULT_EXPIRY, method: str = "GET") -> str:
         if method not in ("GET", "HEAD"):
             raise ValueError(f"method {method!r}: only GET and HEAD can be presigned")
-        seconds = int(expiration)
-        if not 1 <= seconds <= MAX_PRESIGN:
+        if not 1 <= expiration <= MAX_PRESIGN:  # neither is NaN
             raise ValueError(f"expiration {expiration!r}: must be 1 to {MAX_PRESIGN} seconds (7 days)")
-        return await self.client.presign(method, self._file_key(self._strip_own(path)), seconds)
+        return await self.client.presign(method, self._file_key(self._strip_own(path)), int(expiration))

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regfs._version import __version__
-from regfs.errors import of_service, translate
+from regfs.errors import UNREADABLE, of_service, translate
 from regfs.fast import FastLane
 from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, transient
 from regfs.session import open_session, session_class
@@ -338,7 +338,7 @@ class CanonicalLane:
                     return await call()
                 return await retry(call, exc, self.parameters.max_retries, started)
         except Exception as exc:
-            failure = self.failed(key, exc) if of_service(exc) else exc
+            failure = self.failed(key, exc) if of_service(exc) or isinstance(exc, UNREADABLE) else exc
             if failure is exc:
                 raise
             raise failure from exc

@@ -24,6 +24,11 @@ from regfs.lane import CanonicalLane
 CONTENT_TYPE = "application/octet-stream"
 """What the registry's driver gives every object (Go: ``getContentType``)."""
 
+MAX_PART = 10_000
+"""The highest number of a part."""
+MAX_PAGES = 1000
+"""Pages of uploads behind which one without any is taken for a listing that has no end."""
+
 logger = logging.getLogger("regfs")
 
 _HEADERS = {
@@ -258,7 +263,9 @@ class MultipartClient:
     async def uploads(self, prefix: str) -> AsyncIterator[UploadInfo]:
         """List all pending uploads under a prefix, page by page."""
         marker: dict[str, str] = {}
+        asked: list[dict[str, str]] = []
         while True:
+            asked.append(marker)
             answer = await self.lane.call("list_multipart_uploads", prefix, Prefix=prefix, **marker)
             for item in answer.get("Uploads", ()):
                 if item["Key"].startswith(prefix):
@@ -271,7 +278,8 @@ class MultipartClient:
             # SeaweedFS pages by upload id alone, names no key, and skips uploads where it is given one.
             names = ("KeyMarker", "UploadIdMarker")
             following = {name: answer[f"Next{name}"] for name in names if answer.get(f"Next{name}")}
-            if following in ({}, marker):
+            idle = not answer.get("Uploads") and len(asked) >= MAX_PAGES
+            if idle or following == {} or following in asked:
                 raise OSError(errno.EIO, "the service repeats a page of uploads", self.space.url("/"))
             marker = following
 
@@ -288,5 +296,5 @@ class MultipartClient:
                 if part.number not in found or found[part.number][0] <= version:
                     found[part.number] = version, part
             after, before = int(answer.get("NextPartNumberMarker") or 0), after
-            if not answer.get("IsTruncated") or after <= before:
+            if not answer.get("IsTruncated") or not before < after <= MAX_PART:
                 return [found[number][1] for number in sorted(found)]

@@ -51,10 +51,20 @@ def split_url(url: str) -> tuple[str, str]:
         Empty where the URL names none.
     path : str
         The driver path, absolute, without trailing slash; "/" for the root.
+
+    Raises
+    ------
+    InvalidPathError
+        There is a user or a password before the bucket, which is not told.
     """
     bucket = ""
     if url.startswith(f"{PROTOCOL}://"):
         bucket, _, url = url[len(PROTOCOL) + 3 :].partition("/")
+        if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
+            text = (
+                "a URL carries no keys, which would be shown with it; give accesskey and secretkey as options"
+            )
+            raise InvalidPathError(text, f"{PROTOCOL}://***")
         url = "/" + url
     elif url.startswith(f"{PROTOCOL}::"):
         url = url[len(PROTOCOL) + 2 :]
@@ -146,7 +156,15 @@ class KeySpace:
     def addressable(self, key: str) -> bool:
         """Tell whether :meth:`key` would give this very key back: foreign programs store others, too."""
         rest = key[len(self.base) :]
-        return bool(rest) and not (rest.endswith(("/", RECORD_SUFFIX)) or _dots(rest) or _control(rest))
+        return (
+            bool(rest)
+            and not (rest.endswith(("/", RECORD_SUFFIX)) or _dots(rest) or _control(rest))
+            and (len(key) <= MAX_KEY_BYTES // 4 or len(key.encode(errors="replace")) <= MAX_KEY_BYTES)
+        )
+
+    def within(self, key: str) -> bool:
+        """Tell whether a key lies under the root directory, for whoever resolves its components as well."""
+        return key.startswith(self.base) and not _dots(key[len(self.base) :])
 
     def url(self, path: str) -> str:
         """Give the full URL of a driver path."""

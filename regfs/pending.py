@@ -56,7 +56,7 @@ async def find(client: S3Client, older_than: timedelta | float | None) -> list[P
     """
     age = older_than if isinstance(older_than, timedelta) else timedelta(seconds=older_than or 0)
     before = None if older_than is None else datetime.now(timezone.utc) - age
-    found = [one async for one in client.uploads(client.space.base)]
+    found = [one async for one in client.uploads(client.space.base) if client.space.addressable(one.key)]
     wanted = sorted(
         (one for one in found if before is None or one.started <= before),
         key=lambda one: (one.started, one.key),

@@ -23,6 +23,8 @@ DELETIONS = 4
 """DeleteObjects requests at once; services count each key of them against their limits."""
 NAMED = 5
 """Keys that an error about many names; the rest is counted."""
+_WIDTH = 200
+"""Characters of each."""
 
 
 async def gather(calls: Sequence[Callable[[], Awaitable[T]]], limit: int | None = None) -> list[T]:
@@ -95,8 +97,15 @@ class Deletion:
         self._total = 0
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete keys, be they there or not; what cannot be deleted is told at the :meth:`end`."""
+        """Delete keys, be they there or not; what cannot be deleted is told at the :meth:`end`.
+
+        A service may list keys with ".." in them, and resolve them in a request: those are never sent.
+        """
         self._total += len(keys)
+        within = self._client.space.within
+        if not all(map(within, keys)):
+            self._failed += [(key, "InvalidPath") for key in keys if not within(key)]
+            keys = [key for key in keys if within(key)]
         await gather([partial(self._send, keys[at : at + PAGE]) for at in range(0, len(keys), PAGE)])
 
     async def _send(self, keys: Sequence[str]) -> None:
@@ -113,13 +122,21 @@ class Deletion:
         """
         if self._failed:
             space = self._client.space
-            named = ", ".join(f"{space.path(key)} ({code})" for key, code in self._failed[:NAMED])
+            named = ", ".join(
+                f"{_shown(space.path(key))} ({_shown(code)})" for key, code in self._failed[:NAMED]
+            )
             more = f" and {len(self._failed) - NAMED} more" if len(self._failed) > NAMED else ""
             text = f"{len(self._failed)} of {self._total} could not be deleted: {named}{more}"
             denied = all(code == "AccessDenied" for _, code in self._failed)
             kind, number = (PermissionError, errno.EACCES) if denied else (OSError, errno.EIO)
             raise kind(number, text, space.url(space.path(self._failed[0][0])))
         return self._total
+
+
+def _shown(text: str) -> str:
+    """Give a text that the service made, as one short line."""
+    line = text if text.isprintable() else repr(text)[1:-1]
+    return line if len(line) <= _WIDTH else line[:_WIDTH] + "..."
 
 
 async def delete_keys(client: S3Client, keys: Sequence[str]) -> None:

@@ -48,6 +48,7 @@ CHECKSUMS = ("", "MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 
 _SHOWN = 80  # characters of a value in an error
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Go: strconv.ParseBool.
 _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
@@ -156,10 +157,8 @@ def text(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 3 * _SHOWN:
         raise ValueError("must be text; put it in quotes")
     given = str(value)
-    try:
-        given.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        raise ValueError("must be text that UTF-8 can encode") from None
+    if _SURROGATE.search(given):  # not by encoding it: the error would carry the value, a secret perhaps
+        raise ValueError("must be text that UTF-8 can encode")
     if _CONTROL.search(given):
         raise ValueError("must not hold control characters")
     return given

@@ -203,7 +203,11 @@ def test_split_url(url: str, bucket: str, expected: str) -> None:
 @given(st.text())
 def test_split_url_gives_an_absolute_path_without_trailing_slash(text: str) -> None:
     for url in (text, f"regfs://{text}", f"regfs:///{text}"):
-        _, found = split_url(url)
+        try:
+            _, found = split_url(url)
+        except InvalidPathError:
+            assert {"@", ":"} & set(url.split("/")[2])
+            continue
         assert found == "/" or (found.startswith("/") and not found.endswith("/"))
 
 

@@ -49,8 +49,8 @@ def read(source: str | os.PathLike[str] | TextIO, environ: Mapping[str, str]) ->
     FileNotFoundError
         There is no such file.
     ParameterError
-        It is a directory or a device, larger than ``LARGEST`` or no YAML, it has no S3 storage or two of them,
-        or a variable has no effect.
+        It is a directory or a device, larger than ``LARGEST`` or no YAML; it has no S3 storage or two of
+        them; or a variable has no effect.
     """
     where, content = _load(source)
     storage = _storage(where, content)

@@ -224,7 +224,11 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         return OSError(errno.EIO, told, filename)
 
     if isinstance(error, OSError) and error.filename is not None:
-        return error
+        if isinstance(error, DriverError) or str(error.filename).startswith("regfs://"):
+            return error
+        # Nothing of the bucket's, and it must not look so: a token's file or a program of the AWS profile.
+        text = f"the credentials' source cannot be read: {error.strerror}: {error.filename!r}"
+        return PermissionError(errno.EACCES, text, filename)
 
     from ssl import SSLError
 
@@ -241,7 +245,7 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         return PermissionError(errno.EACCES, text, filename)
     if isinstance(error, boto.CredentialRetrievalError):
         return PermissionError(errno.EACCES, "the credentials' source gave none; check it", filename)
-    if isinstance(error, boto.SSLError):
+    if isinstance(error, (boto.SSLError, SSLError, FileNotFoundError)):  # the file of certificates
         text = f"TLS failed{at}; correct the certificate or AWS_CA_BUNDLE, or set skipverify: true"
         return ConnectionError(errno.ECONNABORTED, text, filename)
     if isinstance(error, boto.ProxyConnectionError):
@@ -254,8 +258,6 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         return TimeoutError(errno.ETIMEDOUT, f"the service{at} did not answer in time", filename)
     if isinstance(error, (boto.HTTPClientError, ClientError, ConnectionError)):
         return ConnectionError(errno.ECONNRESET, f"the connection to the service{at} broke", filename)
-    if isinstance(error, SSLError):
-        return ConnectionError(errno.ECONNABORTED, f"TLS failed{at}; correct AWS_CA_BUNDLE", filename)
     if isinstance(error, (ResponseParserError, *UNREADABLE)):
         text = f"the service{at} answered with something that is not S3's; correct the proxy before it"
         return OSError(errno.EIO, text, filename)

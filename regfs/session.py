@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import socket
+import ssl
 from typing import Any
 
 from regfs import redaction
@@ -59,7 +60,12 @@ def session_class() -> Any:
     """Give the class that sends a request."""
     from aiobotocore.httpsession import AIOHTTPSession
     from aiohttp import ClientConnectorError
-    from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, HTTPClientError
+    from botocore.exceptions import (
+        ConnectionClosedError,
+        EndpointConnectionError,
+        HTTPClientError,
+        SSLError,
+    )
 
     class OnceSession(AIOHTTPSession):  # type: ignore[misc]  # it ships no types
         """Sends each request once. aiohttp repeats a PUT whose answer is lost by itself, and tells nobody."""
@@ -74,7 +80,10 @@ def session_class() -> Any:
                     raise
                 raise ConnectionClosedError(endpoint_url=request.url, error=broken) from broken
             except HTTPClientError as exc:
-                scrub(exc.kwargs.get("error"))
+                cause = exc.kwargs.get("error")
+                scrub(cause)
+                if isinstance(cause, (ssl.SSLError, FileNotFoundError)):  # the file of certificates
+                    raise SSLError(endpoint_url=request.url, error=cause) from cause
                 raise
             finally:
                 request.stream_output = not whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import threading
 import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("regfs")
 
 _told: set[str] = set()
+_telling = threading.Lock()
 
 
 class InsecureWarning(UserWarning):
@@ -37,19 +39,22 @@ def warn(parameters: DriverParameters) -> None:
 
 
 def _is_here(host: str) -> bool:
-    """Tell whether a host is this machine."""
+    """Tell whether a host is this machine, by its name alone (RFC 6761) or as an address written in full."""
+    host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _tell(text: str) -> None:
-    if text in _told:
-        return
-    _told.add(text)
+    with _telling:
+        if text in _told:
+            return
+        _told.add(text)
     logger.warning(text)
     with contextlib.suppress(InsecureWarning):
         warnings.warn(text, InsecureWarning, stacklevel=5)

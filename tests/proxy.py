@@ -33,6 +33,8 @@ class Request:
     method: str
     path: str
     """Percent-decoded."""
+    target: str
+    """Path and query as they came, nothing decoded."""
     query: dict[str, str]
     """Percent-decoded; a parameter without a value has the empty string."""
     headers: dict[str, str]
@@ -317,7 +319,11 @@ def _parse_request(head: bytes) -> Request:
     method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
     parts = urlsplit(target)
     return Request(
-        method, unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True)), _headers(head)
+        method,
+        unquote(parts.path),
+        target,
+        dict(parse_qsl(parts.query, keep_blank_values=True)),
+        _headers(head),
     )
 
 

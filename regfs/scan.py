@@ -268,7 +268,7 @@ class _Scan:
         self, paths: Mapping[str, Any], stage: str, size: Callable[[str], int]
     ) -> Iterator[tuple[str, bytes | OSError]]:
         done = 0
-        for batch in _batches(paths, size):
+        for batch in batches(paths, size):
             yield from zip(batch, self.source.read(batch), strict=True)
             done += len(batch)
             self.progress(stage, done, len(paths))
@@ -295,7 +295,7 @@ class _Scan:
         paths += [ManifestRevisionLink(name, digest).path for name, digest in links]
         paths = [path for path in paths if path not in self._asked]
         self._asked.update(paths)
-        for batch in _batches(paths, lambda path: 0):
+        for batch in batches(paths, lambda path: 0):
             for entry in self.source.find_many(batch):
                 if entry is not None:
                     self._sort(entry)
@@ -305,7 +305,8 @@ class _Scan:
         self.found.changes.append(Change(what, path))
 
 
-def _batches(paths: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
+def batches(paths: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
+    """Give paths in groups that can be read at once; `size` tells the bytes of each."""
     batch: list[str] = []
     held = 0
     for path in paths:

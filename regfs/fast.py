@@ -104,7 +104,7 @@ class FastLane:
 
         tls: Any = True
         if parts.scheme == "https":
-            tls = False if p.skip_verify else await asyncio.to_thread(_trust)
+            tls = False if p.skip_verify else await asyncio.to_thread(trust)
         session = ClientSession(
             connector=TCPConnector(limit=POOL, ssl=tls),
             cookie_jar=DummyCookieJar(),
@@ -343,7 +343,7 @@ def _payload(body: bytes) -> Any:
     return body if len(body) <= LARGE else _payload_class()(body)
 
 
-def _trust() -> Any:
+def trust() -> Any:
     """Give the certificates that botocore trusts."""
     import os
     import ssl

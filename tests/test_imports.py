@@ -110,6 +110,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing.tree": {"", "testing.base"},
     "testing.machine": {"", "testing.base"},
     "testing": {"testing.base", "testing.content", "testing.machine", "testing.streams", "testing.tree"},
+    "checks": set(),
+    "endpoint": {"checks", "fast"},
+    "permissions": {"checks"},
+    "trial": {"answers", "checks", "checksums", "fast", "permissions"},
+    "doctor": {
+        "checks",
+        "endpoint",
+        "layout",
+        "permissions",
+        "search",
+        "source",
+        "trial",
+        "values",
+        "waiting",
+    },
     "cli": set(),
     "cli.errors": {"cli", "errors", "values"},
     "cli.place": {"cli.errors", "driver", "filesystem", "paths", "values"},
@@ -136,6 +151,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cli.transfer",
         "waiting",
     },
+    "cli.uploads": {"cli.errors", "cli.options", "cli.output", "cli.place"},
+    "cli.doctor": {"checks", "cli.errors", "cli.options", "cli.output", "cli.place", "doctor"},
     "cli.group": {"_version", "cli.errors"},
     "__main__": {"cli"},
 }
@@ -148,7 +165,10 @@ MAY_IMPORT_OF_OTHERS: dict[str, set[str]] = {
     "awscrt": {"checksums"},
     "boto3": set(),
     "botocore": {"errors", "fast", "local", "regions", "retry", "session"},
-    "click": {f"cli.{name}" for name in ("changes", "errors", "files", "group", "options", "output")},
+    "click": {
+        f"cli.{name}"
+        for name in ("changes", "doctor", "errors", "files", "group", "options", "output", "uploads")
+    },
     "dask": set(),
     "hypothesis": {"testing", "testing.machine"},
     "pandas": {"demo"},

@@ -37,6 +37,10 @@ VERBS: dict[str, dict[str, Verb]] = {
         "du": Verb("files", "Tell what a directory takes, by its children."),
         "url": Verb("files", "Make a URL that needs no credentials for a while."),
     },
+    "Care": {
+        "uploads": Verb("uploads", "List uploads that were never ended, and --abort them."),
+        "doctor": Verb("doctor", "Check all that a registry's driver needs, and say what to change."),
+    },
 }
 """All verbs, by the sections of the help. The command of the verb "a-b" is the module's function ``a_b``."""
 

@@ -1,0 +1,411 @@
+"""May these credentials do what the registry's driver does? Each request is tried, one by one.
+
+All that is written lies in one scratch directory, which no registry uses, and is removed at the end, however
+that comes. A request that fails keeps only those from being tried that need what it would have made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import secrets
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from regfs import checksums
+from regfs.answers import ObjectInfo, PartInfo
+from regfs.checks import Report, Verdict, failed, ok, skipped
+from regfs.fast import trust
+from regfs.permissions import FaultError, LackingError, Tries, code_of
+
+if TYPE_CHECKING:
+    from regfs.filesystem import RegistryFileSystem
+
+SCRATCH = ".regfs-doctor-"
+"""Begins the name of the scratch directory, in the root directory."""
+WRITING = (
+    "PutObject",
+    "PutObject again",
+    "If-None-Match",
+    "checksum",
+    "CopyObject",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "UploadPartCopy",
+    "ListParts",
+    "CompleteMultipartUpload",
+    "AbortMultipartUpload",
+)
+_TIMEOUT = 10.0
+_FIRST, _SECOND = b"first content", b"second, longer content"
+
+logger = logging.getLogger("regfs")
+
+
+class Trial:
+    """The requests of a driver, tried on one filesystem.
+
+    Parameters
+    ----------
+    fs : RegistryFileSystem
+        The place.
+    report : callable
+        Is told of each check as it ends.
+    """
+
+    def __init__(self, fs: RegistryFileSystem, report: Report) -> None:
+        self._fs = fs
+        self._client = fs.client
+        self._report = report
+        self._try = Tries(fs.parameters, fs.space, report)
+        self._base = f"{fs.space.base}{SCRATCH}{secrets.token_hex(8)}/"
+        self._content = b""
+        self._existing: ObjectInfo | None = None
+        self._uploads: dict[str, str] = {}
+        self._parts: dict[str, PartInfo] = {}
+
+    async def run(self, *, read_only: bool) -> None:
+        """Try everything, or what writes nothing."""
+        await self._try("ListObjectsV2", self._list)
+        if read_only:
+            for name in WRITING:
+                self._report(skipped(name, "writes (--read-only)"))
+            await self._reading()
+            await self._try("ListMultipartUploads", self._list_uploads)
+            for name in ("DeleteObject", "DeleteObjects"):
+                self._report(skipped(name, "writes (--read-only)"))
+            return
+        try:
+            await self._writing()
+            await self._reading()
+            await self._try("list after write", self._listed, "PutObject", "ListObjectsV2")
+            await self._multipart()
+            await self._try("encryption", self._encryption, "PutObject", "HeadObject")
+            await self._try("storage class", self._storage_class, "PutObject", "HeadObject")
+            await self._try("DeleteObject", self._delete)
+            await self._try("DeleteObjects", self._delete_several)
+        finally:
+            await self._clean()
+
+    def _key(self, name: str) -> str:
+        return self._base + name
+
+    def _object(self, name: str) -> ObjectInfo:
+        """Describe an object of ours, without the ETag: so it may be of any version."""
+        return ObjectInfo(self._key(name), len(self._content), datetime.now(timezone.utc), "")
+
+    # -- writing --------------------------------------------------------------------------------------
+
+    async def _writing(self) -> None:
+        await self._try("PutObject", partial(self._put, _FIRST))
+        await self._try("PutObject again", partial(self._put, _SECOND), "PutObject")
+        await self._try("If-None-Match", self._put_new, "PutObject")
+        await self._try("checksum", self._put_spoilt, "PutObject")
+        await self._try("CopyObject", self._copy, "PutObject")
+
+    async def _put(self, content: bytes) -> str:
+        await self._client.put(self._key("object"), content)
+        self._content = content
+        return "replaces an object" if content is _SECOND else "makes an object"
+
+    async def _put_new(self) -> str:
+        text = 'only "xb" and --no-clobber need it: they cannot rely on it here'
+        try:
+            await self._client.put(self._key("object"), self._content, exclusive=True)
+        except FileExistsError:
+            return "keeps an object from being replaced"
+        except OSError as exc:
+            raise FaultError(f"is refused: {exc.strerror}", text, Verdict.WARNING) from exc
+        raise FaultError("is ignored: the object was replaced", text, Verdict.WARNING)
+
+    async def _put_spoilt(self) -> str:
+        p = self._fs.parameters
+        if p.checksum_disabled:
+            raise LackingError("checksum_disabled: true")
+        name = p.checksum_algorithm or checksums.DEFAULT
+        wrong = {checksums.field(name): checksums.compute(name, b"something else")}
+        try:
+            await self._client.lane.request("put_object", _FIRST, Key=self._key("spoilt"), **wrong)
+        except Exception as exc:
+            if not code_of(exc):
+                raise self._client.lane.failed(self._key("spoilt"), exc) from exc
+            return f"{name}: content that does not match is refused"
+        text = "what is damaged on the way to this service is stored as it arrives"
+        raise FaultError(f"{name}: content that does not match is taken", text, Verdict.WARNING)
+
+    async def _copy(self) -> str:
+        await self._client.copy(self._object("object"), self._key("copy"))
+        return "copies on the server"
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    async def _reading(self) -> None:
+        await self._try("HeadObject", self._head)
+        await self._try("GetObject", self._get)
+        await self._try("GetObject range", self._get_range)
+        await self._try("presigned GET", self._get_presigned)
+
+    def _readable(self) -> tuple[str, bytes | None]:
+        """Give an object to read, and its content if it is ours."""
+        if self._content:
+            return self._key("object"), self._content
+        if self._existing is None:
+            raise LackingError("there is no object to read")
+        return self._existing.key, None
+
+    async def _head(self) -> str:
+        key, content = self._readable()
+        size = (await self._client.head(key)).size
+        if content is not None and size != len(content):
+            raise FaultError(f"tells {size} bytes instead of {len(content)}", "see the service's own log")
+        return "tells the size"
+
+    async def _get(self) -> str:
+        key, content = self._readable()
+        if content is None:
+            (await self._client.open(key)).close()  # it may be large
+            return "reads an object that was there"
+        if await self._client.get(key) != content:
+            text = "a registry needs a service that is strongly consistent"
+            raise FaultError("does not give what was written last", text)
+        return "gives what was written last"
+
+    async def _get_range(self) -> str:
+        key, content = self._readable()
+        if content is None:
+            await self._client.get(key, 0, 1)
+        elif await self._client.get(key, 2, 6) != content[2:6]:
+            raise FaultError("gives other bytes than asked for", "see the service, or the proxy before it")
+        return "gives the bytes asked for"
+
+    async def _get_presigned(self) -> str:
+        key, content = self._readable()
+        url = await self._client.presign("GET", key, 60)
+        p = self._fs.parameters
+        host = p.redirect_endpoint or p.endpoint_url or "AWS"
+        told = f"redirectendpoint {host}" if p.redirect_endpoint else host
+        advice = "correct redirectendpoint; what answers there must pass the Host header on as it is"
+        if not p.redirect_endpoint:
+            advice = "allow s3:GetObject; a policy may refuse signatures in a URL"
+        try:
+            got = await asyncio.to_thread(
+                _fetch, url, None if content is None else len(content) + 1, p.skip_verify
+            )
+        except urllib.error.HTTPError as exc:
+            exc.close()
+            raise FaultError(f"{told} answers {exc.code} {exc.reason}", advice) from exc
+        except OSError as exc:
+            reason = " ".join(str(getattr(exc, "reason", exc)).split())
+            raise FaultError(f"{told} cannot be reached: {reason}", advice) from exc
+        if content is not None and got != content:
+            raise FaultError(f"{told} gives other content", advice)
+        return f"works with any HTTP client, at {host}"
+
+    # -- listing --------------------------------------------------------------------------------------
+
+    async def _list(self) -> str:
+        page = await self._client.list_page(self._fs.space.base, limit=10)
+        readable = (item for item in page.objects if item.size and self._fs.space.addressable(item.key))
+        self._existing = next(readable, None)
+        return "lists keys"
+
+    async def _listed(self) -> str:
+        page = await self._client.list_page(self._base)
+        if self._key("object") not in [item.key for item in page.objects]:
+            text = "a registry needs a service whose listings are strongly consistent"
+            raise FaultError("an object written a moment ago is not listed", text)
+        return "what was written is listed"
+
+    # -- multipart uploads ----------------------------------------------------------------------------
+
+    async def _multipart(self) -> None:
+        await self._try("CreateMultipartUpload", self._create)
+        await self._try("UploadPart", self._part, "CreateMultipartUpload")
+        await self._try("UploadPartCopy", self._copy_part, "CreateMultipartUpload", "PutObject")
+        await self._try("ListParts", self._list_parts, "CreateMultipartUpload")
+        await self._try("ListMultipartUploads", self._list_uploads)
+        await self._try("CompleteMultipartUpload", self._complete, "CreateMultipartUpload")
+        await self._try("AbortMultipartUpload", self._abort, "CreateMultipartUpload")
+
+    async def _create(self) -> str:
+        for key in (self._key("parts"), self._key("copied-parts")):
+            self._uploads[key] = await self._client.create_upload(key)
+        return "begins an upload"
+
+    async def _part(self) -> str:
+        key = self._key("parts")
+        self._parts[key] = await self._client.upload_part(key, self._uploads[key], 1, _SECOND)
+        return "stores a part"
+
+    async def _copy_part(self) -> str:
+        key, source = self._key("copied-parts"), self._object("object")
+        part = await self._client.copy_part(key, self._uploads[key], 1, source, 0, source.size)
+        self._parts[key] = part
+        return "makes a part of an object"
+
+    async def _list_parts(self) -> str:
+        for key, upload in self._uploads.items():
+            wanted = [(p.number, p.size) for p in [self._parts.get(key)] if p]
+            if [(p.number, p.size) for p in await self._client.parts(key, upload)] != wanted:
+                raise FaultError("does not tell the parts as they are", "see the service's own log")
+        return "lists parts"
+
+    async def _list_uploads(self) -> str:
+        found = {upload.id async for upload in self._client.uploads(self._base)}
+        if not found >= set(self._uploads.values()):
+            text = "uploads of this service cannot be resumed, nor abandoned ones be found"
+            raise FaultError("an upload begun a moment ago is not listed", text)
+        return "lists uploads"
+
+    async def _complete(self) -> str:
+        for key in [key for key in self._uploads if key in self._parts]:
+            await self._client.complete_upload(key, self._uploads[key], [self._parts[key]])
+            del self._uploads[key]
+            return "makes an object of parts"
+        raise LackingError("needs UploadPart or UploadPartCopy")
+
+    async def _abort(self) -> str:
+        key, upload = list(self._uploads.items())[-1]
+        await self._client.abort_upload(key, upload)
+        if "ListMultipartUploads" in self._try.well:
+            pending = {each.id async for each in self._client.uploads(self._base)}
+            if upload in pending:
+                raise FaultError("the upload is still there", "see the service's own log")
+        del self._uploads[key]
+        return "removes an upload"
+
+    # -- what was asked for -----------------------------------------------------------------------------
+
+    async def _made(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Tell what each request that creates an object has made."""
+        made = {"PutObject": "object", "CopyObject": "copy", "CompleteMultipartUpload": "parts"}
+        for request, name in made.items():
+            if request in self._try.well and self._key(name) not in self._uploads:
+                with suppress(FileNotFoundError):  # completed of the other upload
+                    key = self._key(name)
+                    yield request, await self._client.lane.call("head_object", key, Key=key)
+
+    async def _encryption(self) -> str:
+        p = self._fs.parameters
+        wanted = ("aws:kms" if p.key_id else "AES256") if p.encrypt else ""
+        found = ""
+        async for request, answer in self._made():
+            found = answer.get("ServerSideEncryption", "")
+            if wanted and found != wanted:
+                text = "switch encryption on in the service, or leave encrypt out"
+                raise FaultError(f"{request} was told {wanted} and reports {found or 'none'}", text)
+            key = answer.get("SSEKMSKeyId", "")
+            # An alias comes back as the key that it stands for.
+            if (
+                p.key_id
+                and "alias/" not in p.key_id
+                and key.rpartition("/")[2] != p.key_id.rpartition("/")[2]
+            ):
+                raise FaultError(f"{request} reports the key {key or 'none'}", "correct keyid")
+        if not wanted:
+            return f"not asked for; the service reports {found or 'none'}"
+        return f"reported as asked for: {wanted}"
+
+    async def _storage_class(self) -> str:
+        wanted = self._fs.parameters.storage_class
+        async for request, answer in self._made():
+            found = answer.get("StorageClass") or "STANDARD"
+            if wanted not in ("NONE", found):
+                text = "the service may not have this class: set storageclass to one that it has, or to NONE"
+                raise FaultError(f"{request} was told {wanted} and reports {found}", text, Verdict.WARNING)
+        return f"reported as asked for: {wanted}" if wanted != "NONE" else "not asked for"
+
+    # -- removing -------------------------------------------------------------------------------------
+
+    async def _delete(self) -> str:
+        key = self._key("object")
+        self._refused(await self._client.delete([key]))
+        if {"HeadObject", "PutObject"} <= self._try.well:
+            with suppress(FileNotFoundError):
+                await self._client.head(key)
+                text = "a registry needs a service that is strongly consistent"
+                raise FaultError("the object is still there", text)
+        return "removes an object"
+
+    async def _delete_several(self) -> str:
+        self._refused(await self._client.delete([self._key(name) for name in ("copy", "parts")]))
+        return "removes several objects at once"
+
+    def _refused(self, failures: list[tuple[str, str]]) -> None:
+        for key, code in failures:
+            if code == "AccessDenied":
+                raise PermissionError(
+                    errno.EACCES, "access denied", self._fs.space.url(self._fs.space.path(key))
+                )
+            raise FaultError(f"is answered with {code}", "see the service's own log")
+
+    async def _clean(self) -> None:
+        """Remove all there is in the scratch directory, by whichever request is allowed."""
+        space = self._fs.space
+        uploads, keys = (
+            dict(self._uploads),
+            {self._key(n) for n in ("object", "spoilt", "copy", "parts", "copied-parts")},
+        )
+        with suppress(OSError):  # what is known is removed in any case
+            uploads |= {one.key: one.id async for one in self._client.uploads(self._base)}
+        left: list[str] = []
+        for key, upload in uploads.items():
+            if not await self._end(key, upload):
+                left.append(f"an upload of {space.url(space.path(key))}")
+        left += [space.url(space.path(key)) for key in await self._delete_all(sorted(keys))]
+        if left:
+            told = "; ".join(left)
+            advice = f"remove them: regfs rm -r {space.url(space.path(self._base))}; regfs uploads --abort"
+            self._report(failed("clean-up", f"left behind: {told}", advice))
+        else:
+            self._report(ok("clean-up", "nothing is left behind"))
+
+    async def _end(self, key: str, upload: str) -> bool:
+        """Be rid of an upload: abort it, or make an object of it, which can be deleted."""
+        try:
+            await self._client.abort_upload(key, upload)
+        except OSError as exc:
+            logger.debug("upload of %s: %s", key, exc)
+        else:
+            return True
+        try:
+            await self._client.complete_upload(key, upload, await self._client.parts(key, upload))
+        except OSError as exc:
+            logger.debug("upload of %s: %s", key, exc)
+            return False
+        return True
+
+    async def _delete_all(self, keys: list[str]) -> list[str]:
+        """Delete keys; give those that may still be there."""
+        try:
+            failures = [key for key, _ in await self._client.delete(keys)]
+        except OSError as exc:
+            logger.debug("delete_objects: %s", exc)
+            failures = keys
+        left: list[str] = []
+        for key in failures:
+            try:
+                left += [each for each, _ in await self._client.delete([key])]
+            except OSError as exc:
+                logger.debug("delete_object %s: %s", key, exc)
+                left.append(key)
+        if not left or "ListObjectsV2" not in self._try.well:
+            return left
+        with suppress(OSError):
+            there = {item.key for item in (await self._client.list_page(self._base)).objects}
+            return [key for key in left if key in there]
+        return left
+
+
+def _fetch(url: str, limit: int | None, skip_verify: bool) -> bytes:
+    """Read the begin of what a URL gives, as any program would."""
+    context = trust() if not skip_verify else ssl._create_unverified_context()  # noqa: S323, SLF001 - as asked
+    with urllib.request.urlopen(url, timeout=_TIMEOUT, context=context) as answer:  # noqa: S310 - of our own
+        return bytes(answer.read(limit))

@@ -34,6 +34,7 @@ from regfs.scan import Progress, scan
 from regfs.search import no_registry
 from regfs.snapshot import Change, Snapshot, Unknown
 from regfs.source import Source
+from regfs.usage import Usage, usage
 
 if TYPE_CHECKING:
     from regfs.snapshot import File, Repository, UploadFiles
@@ -228,6 +229,10 @@ class Catalog:
             for digest in needs(self.snapshot, repository):
                 found[digest].append(sys.intern(repository.name))
         return {digest: tuple(names) for digest, names in found.items()}
+
+    def usage(self) -> Usage:
+        """Reckon up who uses how much, what is shared, and what a deletion would free."""
+        return usage(self.snapshot)
 
     # -- inside ---------------------------------------------------------------------------------------
 

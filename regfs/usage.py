@@ -1,0 +1,408 @@
+"""Who uses how much of a registry's storage, what is shared, and what a deletion would free. Pure.
+
+All of it follows from a :class:`~regfs.snapshot.Snapshot`, whose files each count once: `Usage.totals` adds
+up to the listing to the byte. A blob is as large as it is stored, whatever manifests tell of it; what is
+missing has no bytes. What keeps a blob is the rule of :mod:`regfs.reach`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from heapq import heappush, heapreplace
+from typing import NamedTuple
+
+from regfs.layout import Digest
+from regfs.snapshot import Repository, Snapshot, TagFiles
+
+PAIRS = 100
+"""Pairs of repositories that `Usage.sharing` gives, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryUsage:
+    """What one repository uses; all but the counts in bytes.
+
+    Attributes
+    ----------
+    repository : str
+    tags, manifests : int
+        How many tags name something, and how many revisions there are.
+    logical_bytes : int
+        What its manifests would take if nothing were shared: for each, itself and each blob that it keeps.
+    stored_bytes : int
+        The blobs that it needs, each once.
+    unique_bytes : int
+        Of those, what no other repository needs.
+    shared_bytes : int
+        The rest: what another one needs, too.
+    link_bytes : int
+        Its links.
+    upload_bytes : int
+        What its unfinished uploads hold as files; their pending parts are not among it.
+    freed_bytes : int
+        By how much the listing would shrink if the repository's own files were removed and garbage then
+        collected: its unique bytes, links and uploads. Repositories within its directory stay.
+    """
+
+    repository: str
+    tags: int
+    manifests: int
+    logical_bytes: int
+    stored_bytes: int
+    unique_bytes: int
+    shared_bytes: int
+    link_bytes: int
+    upload_bytes: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TagUsage:
+    """What one tag uses; in bytes.
+
+    It is about the manifest that the tag names now and, below an index, about those children that are
+    revisions of the same repository. A tag that leads to no revision uses nothing.
+
+    Attributes
+    ----------
+    repository, tag : str
+    digest : Digest or None
+        What it names; None of a tag that is broken.
+    logical_bytes : int
+        What these manifests would take if nothing were shared, as for a repository.
+    stored_bytes : int
+        The blobs that it leads to, each once.
+    unique_bytes : int
+        Of those, what no other tag of any repository leads to.
+    shared_bytes : int
+        The rest.
+    freed_bytes : int
+        By how much the listing would shrink if the tag's directory were removed, with the revisions that
+        nothing else in the repository leads to (neither another tag nor an untagged manifest), and garbage
+        then collected. An untagged manifest or another repository may hold unique bytes back.
+    """
+
+    repository: str
+    tag: str
+    digest: Digest | None
+    logical_bytes: int
+    stored_bytes: int
+    unique_bytes: int
+    shared_bytes: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All that is stored. The six kinds of bytes add up to `bytes`.
+
+    Attributes
+    ----------
+    blobs : int
+        How many there are.
+    unique_bytes, shared_bytes, orphaned_bytes : int
+        Of blobs that one repository needs, that several need, and that none does; each counts once.
+    link_bytes, upload_bytes, unknown_bytes : int
+        Of links, of unfinished uploads' files, and of files that no registry writes.
+    bytes : int
+        All that a listing shows.
+    pending_bytes : int
+        Of uploads' parts, which no listing shows: stored and charged for beside `bytes`.
+    """
+
+    blobs: int
+    unique_bytes: int
+    shared_bytes: int
+    orphaned_bytes: int
+    link_bytes: int
+    upload_bytes: int
+    unknown_bytes: int
+    bytes: int
+    pending_bytes: int
+
+
+class Sharing(NamedTuple):
+    """Two repositories, by name, and what both need: blobs, and their bytes."""
+
+    repository: str
+    other: str
+    blobs: int
+    bytes: int
+
+
+class Month(NamedTuple):
+    """A month's growth: its first day (UTC), the blobs written in it and their bytes, all bytes by its end.
+
+    It tells of the blobs that are there now: what was deleted since shows nowhere.
+    """
+
+    month: date
+    blobs: int
+    bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What :func:`usage` found.
+
+    Attributes
+    ----------
+    repositories : list of RepositoryUsage
+        By name.
+    tags : list of TagUsage
+        By repository and name.
+    totals : Totals
+        All that is stored.
+    growth : list of Month
+        By month, from the first blob's to the last one's, months without any included.
+    """
+
+    repositories: list[RepositoryUsage]
+    tags: list[TagUsage]
+    totals: Totals
+    growth: list[Month]
+    _groups: dict[tuple[int, ...], tuple[int, int]] = field(repr=False)
+
+    def sharing(self, most: int | None = PAIRS) -> list[Sharing]:
+        """Give the pairs of repositories that share most, the largest first.
+
+        Parameters
+        ----------
+        most : int or None
+            How many pairs; None gives all of them, half the square of the repositories if all have a base
+            in common.
+
+        Returns
+        -------
+        list of Sharing
+            Exact, however many repositories there are: pairs that cannot be among the largest are not
+            looked at, as no pair shares more than either of the two shares with all others. Of pairs with
+            as many bytes, it may give any.
+        """
+        names = [one.repository for one in self.repositories]
+        groups: list[list[tuple[tuple[int, ...], tuple[int, int]]]] = [[] for _ in names]
+        for group, weight in self._groups.items():
+            for at in group:
+                groups[at].append((group, weight))
+        largest: list[tuple[int, int, int, int]] = []
+        order = sorted(range(len(names)), key=lambda at: (-self.repositories[at].shared_bytes, at))
+        seen = [False] * len(names)
+        for at in order:
+            full = most is not None and len(largest) >= most
+            if full and (not largest or self.repositories[at].shared_bytes <= largest[0][0]):
+                break
+            blobs: Counter[int] = Counter()
+            size: Counter[int] = Counter()
+            for group, weight in groups[at]:
+                for other in group:
+                    if seen[other]:
+                        blobs[other] += weight[0]
+                        size[other] += weight[1]
+            for other, count in blobs.items():
+                first, second = sorted((at, other))
+                pair = size[other], -first, -second, count
+                if most is None or len(largest) < most:
+                    heappush(largest, pair)
+                elif pair > largest[0]:
+                    heapreplace(largest, pair)
+            seen[at] = True
+        return [
+            Sharing(names[-first], names[-second], count, size)
+            for size, first, second, count in sorted(largest, reverse=True)
+        ]
+
+
+def usage(snapshot: Snapshot) -> Usage:
+    """Reckon up what is stored and by whom.
+
+    Takes time and memory in proportion to the references of all repositories' manifests.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        What a look found.
+    """
+    sums = [_Sums(snapshot, one) for _, one in sorted(snapshot.repositories.items())]
+    needing: defaultdict[Digest, list[int]] = defaultdict(list)
+    leading: Counter[Digest] = Counter()
+    for at, one in enumerate(sums):
+        for digest in one.holders:
+            needing[digest].append(at)
+        one.count_tags(leading)
+    kinds: Counter[int] = Counter()
+    groups: dict[tuple[int, ...], tuple[int, int]] = {}
+    for digest, file in snapshot.blobs.items():
+        group = tuple(needing.get(digest, ()))
+        kinds[min(len(group), 2)] += file.size
+        if len(group) > 1:
+            blobs, size = groups.get(group, (0, 0))
+            groups[group] = blobs + 1, size + file.size
+    uploads = [upload for one in sums for upload in one.repository.uploads.values()]
+    upload_bytes = sum(upload.bytes for upload in uploads)
+    totals = Totals(
+        len(snapshot.blobs),
+        kinds[1],
+        kinds[2],
+        kinds[0],
+        sum(one.repository.bytes for one in sums) - upload_bytes,
+        upload_bytes,
+        snapshot.unknown.bytes,
+        snapshot.bytes,
+        sum(pending.bytes for upload in uploads for pending in upload.pending),
+    )
+    return Usage(
+        [one.whole(needing) for one in sums],
+        [tag for one in sums for tag in one.tags(needing, leading)],
+        totals,
+        _growth(snapshot),
+        groups,
+    )
+
+
+class _Sums:
+    """One repository's sums.
+
+    Attributes
+    ----------
+    kept : dict
+        Its manifests, as far as there is a blob, and what each keeps: itself first, each blob once.
+    holders : Counter
+        How many of them keep a blob.
+    named : Counter
+        What its tags name, and how many of them do.
+    closures : dict
+        Which manifests a tag leads to, by what it names: tags of one target lead to the same.
+    led : Counter
+        How many tags lead to a manifest.
+    held : set
+        The manifests that untagged ones lead to, and these.
+    signatures : Counter
+        The bytes of the links to signatures, by revision.
+    """
+
+    def __init__(self, snapshot: Snapshot, repository: Repository) -> None:
+        self.snapshot = snapshot
+        self.repository = repository
+        self.kept: dict[Digest, tuple[Digest, ...]] = {}
+        self.holders: Counter[Digest] = Counter()
+        for digest in repository.revisions:
+            read = snapshot.manifests.get(digest)
+            if read is not None:
+                kept = read.manifest.kept if read.manifest else ()
+                self.kept[digest] = tuple(dict.fromkeys((digest, *kept)))
+                self.holders.update(self.kept[digest])
+        self.named = Counter(files.target for files in repository.tags.values() if files.target is not None)
+        self.closures = {target: tuple(self._closure(target)) for target in self.named}
+        self.led: Counter[Digest] = Counter()
+        for target, times in self.named.items():
+            for digest in self.closures[target]:
+                self.led[digest] += times
+        untagged = [digest for digest in self.kept if digest not in self.led]
+        self.held = {below for digest in untagged for below in self._closure(digest)}
+        self.signatures: Counter[Digest] = Counter()
+        for (revision, _), file in repository.signatures.items():
+            self.signatures[revision] += file.size
+
+    def _closure(self, top: Digest) -> Iterator[Digest]:
+        """Give the revisions that a manifest leads to, itself and, below an index, its children."""
+        waiting, seen = [top], {top}
+        while waiting:
+            digest = waiting.pop()
+            if digest not in self.kept:
+                continue
+            yield digest
+            manifest = self.snapshot.manifests[digest].manifest
+            for one in manifest.references if manifest else ():
+                if one.relation == "manifest" and one.digest not in seen:
+                    seen.add(one.digest)
+                    waiting.append(one.digest)
+
+    def _reached(self, manifests: Iterable[Digest]) -> set[Digest]:
+        return {blob for digest in manifests for blob in self.kept[digest]}
+
+    def _size(self, blobs: Iterable[Digest]) -> int:
+        there = self.snapshot.blobs
+        return sum(there[digest].size for digest in blobs if digest in there)
+
+    def count_tags(self, leading: Counter[Digest]) -> None:
+        """Count for each blob the tags that lead to it."""
+        for target, times in self.named.items():
+            for blob in self._reached(self.closures[target]):
+                leading[blob] += times
+
+    def whole(self, needing: dict[Digest, list[int]]) -> RepositoryUsage:
+        """Give what the repository uses."""
+        one = self.repository
+        stored = self._size(self.holders)
+        unique = self._size(blob for blob in self.holders if len(needing[blob]) == 1)
+        uploads = sum(upload.bytes for upload in one.uploads.values())
+        return RepositoryUsage(
+            one.name,
+            sum(files.current is not None for files in one.tags.values()),
+            len(one.revisions),
+            sum(map(self._size, self.kept.values())),
+            stored,
+            unique,
+            stored - unique,
+            one.bytes - uploads,
+            uploads,
+            unique + one.bytes,
+        )
+
+    def tags(self, needing: dict[Digest, list[int]], leading: Counter[Digest]) -> Iterator[TagUsage]:
+        """Give what each tag uses."""
+        sums: dict[Digest, tuple[int, int, int]] = {}
+        for target, closure in self.closures.items():
+            reached = self._reached(closure)
+            unique = self._size(blob for blob in reached if leading[blob] == 1)
+            logical = sum(self._size(self.kept[digest]) for digest in closure)
+            sums[target] = logical, self._size(reached), unique
+        for name, files in sorted(self.repository.tags.items()):
+            logical, stored, unique = sums.get(files.target, (0, 0, 0)) if files.target else (0, 0, 0)
+            freed = self._freed(files, needing)
+            yield TagUsage(
+                self.repository.name, name, files.target, logical, stored, unique, stored - unique, freed
+            )
+
+    def _freed(self, files: TagFiles, needing: dict[Digest, list[int]]) -> int:
+        own = [*files.index.values(), *([files.current] if files.current else [])]
+        freed = sum(file.size for file in own)
+        closure = self.closures[files.target] if files.target else ()
+        removed = {digest for digest in closure if self.led[digest] == 1 and digest not in self.held}
+        if not removed:
+            return freed
+        freed += sum(self.repository.revisions[digest].size for digest in removed)
+        freed += sum(self.signatures[digest] for digest in removed)
+        released = Counter(blob for digest in removed for blob in self.kept[digest])
+        return freed + self._size(
+            blob
+            for blob, times in released.items()
+            if times == self.holders[blob] and len(needing[blob]) == 1
+        )
+
+
+def _growth(snapshot: Snapshot) -> list[Month]:
+    blobs: Counter[date] = Counter()
+    size: Counter[date] = Counter()
+    for file in snapshot.blobs.values():
+        month = file.modified.date().replace(day=1)
+        blobs[month] += 1
+        size[month] += file.size
+    if not blobs:
+        return []
+    found: list[Month] = []
+    month, total = min(blobs), 0
+    for _ in range(_number(max(blobs)) - _number(month)):
+        total += size[month]
+        found.append(Month(month, blobs[month], size[month], total))
+        month = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+    total += size[month]
+    return [*found, Month(month, blobs[month], size[month], total)]
+
+
+def _number(month: date) -> int:
+    return month.year * 12 + month.month

@@ -7,7 +7,6 @@ https://distribution.github.io/distribution/spec/ (manifest-v2-2, manifest-v2-1)
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -47,8 +46,16 @@ _FOREIGN = (
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)")
 
 
+_LARGEST_NUMBER = 2**63 - 1
+"""A size beyond this is none that a registry could read."""
+
+
 class ManifestError(ValueError):
     """Not a manifest, or a damaged one."""
+
+
+class MediaTypeError(ManifestError):
+    """A manifest of a kind that nobody here knows, so nobody can tell what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,7 @@ def parse_manifest(data: bytes) -> Manifest:
     media_type = document.get("mediaType")
     if media_type is not None and not isinstance(media_type, str):
         raise ManifestError("mediaType is no text")
-    media_type = media_type or _guess(document)
+    media_type = _printable(media_type or "") or _guess(document)
     annotations = _annotations(document.get("annotations"))
     if media_type in _SCHEMA1:
         return Manifest(media_type, "schema1", _schema1(document), "", annotations)
@@ -170,7 +177,7 @@ def parse_manifest(data: bytes) -> Manifest:
         artifact_type = _text(document, "artifactType")
         return Manifest(media_type, "artifact", (*blobs, *subject), artifact_type, annotations)
     if media_type not in (OCI_MANIFEST, DOCKER_MANIFEST):
-        raise ManifestError(f"the media type {media_type!r} is no manifest's")
+        raise MediaTypeError(f"the media type {media_type[:80]!r} is no manifest's")
     config = _references("config", [document.get("config")])
     layers = _references("layer", document.get("layers"))
     artifact_type = _text(document, "artifactType")
@@ -222,7 +229,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _guess(document: Mapping[str, Any]) -> str:
     """Tell the media type of a manifest that does not tell it; OCI's need not."""
-    if "manifests" in document:
+    if document.get("manifests") is not None:
         return OCI_INDEX
     if document.get("schemaVersion") == 1 or "fsLayers" in document:
         return DOCKER_SCHEMA1_SIGNED if "signatures" in document else DOCKER_SCHEMA1
@@ -237,9 +244,10 @@ def _schema1(document: Mapping[str, Any]) -> tuple[Reference, ...]:
     if "payload" in document:  # a JWS with its payload inside
         text = document["payload"]
         try:
-            document = _object(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        except (TypeError, binascii.Error) as exc:
+            payload = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        except (TypeError, ValueError) as exc:
             raise ManifestError("its payload is no base64") from exc
+        document = _object(payload)
     layers = document.get("fsLayers")
     if not isinstance(layers, list):
         raise ManifestError("fsLayers is no list")
@@ -258,7 +266,7 @@ def _references(relation: Relation, listed: object) -> tuple[Reference, ...]:
         if not isinstance(item, dict):
             raise ManifestError(f"its {relation} is no descriptor")
         digest, size = _digest(item.get("digest"), relation), item.get("size")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_NUMBER:
             raise ManifestError(f"the size of its {relation} {digest} is no number of bytes")
         platform = item.get("platform")
         found.append(
@@ -277,12 +285,18 @@ def _digest(text: object, where: str) -> Digest:
     try:
         return Digest.parse(text if isinstance(text, str) else "")
     except InvalidDigestError as exc:
-        raise ManifestError(f"the digest of its {where} is none: {str(text)[:80]!r}") from exc
+        shown = repr(text[:80]) if isinstance(text, str) else "no text"
+        raise ManifestError(f"the digest of its {where} is none: {shown}") from exc
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
-    return value if isinstance(value, str) else ""
+    return _printable(value) if isinstance(value, str) else ""
+
+
+def _printable(text: str) -> str:
+    """Replace the halves of surrogate pairs, which JSON can spell but no output can encode."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _platform(document: Mapping[str, Any]) -> str:
@@ -293,4 +307,4 @@ def _platform(document: Mapping[str, Any]) -> str:
 def _annotations(found: object) -> Mapping[str, str]:
     if not isinstance(found, dict):
         return {}
-    return {str(name): str(value) for name, value in found.items()}
+    return {_printable(name): _printable(value) for name, value in found.items() if isinstance(value, str)}

@@ -10,8 +10,10 @@ for once more before that is believed, and what came or went since the listing i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 from regfs.layout import (
@@ -29,17 +31,21 @@ from regfs.layout import (
     UploadStartedAt,
     parse,
     parse_link,
+    uploads_root,
 )
 from regfs.manifest import (
     LARGEST,
     ImageConfig,
     ManifestError,
+    MediaTypeError,
     parse_config,
     parse_manifest,
     parse_time,
 )
+from regfs.refusal import refusal
 from regfs.snapshot import Change, File, ReadManifest, Repository, Snapshot, TagFiles, UploadFiles
 from regfs.source import Entry, Source
+from regfs.verify import ALGORITHMS
 
 Progress = Callable[[str, int, "int | None"], object]
 """``progress(stage, done, total)``: what goes on, how much of it is done, of how much if that is known."""
@@ -50,6 +56,8 @@ _BATCH_BYTES = 32 * 2**20
 _EXAMPLES = 20
 _ROUNDS = 5
 """How often what came since the listing is followed; each round goes one manifest deeper."""
+_RECENT = timedelta(hours=1)
+"""What was written so long before the look had been there for certain; clocks may differ by less."""
 
 
 def scan(source: Source, progress: Progress | None = None, *, configs: bool = True) -> Snapshot:
@@ -172,17 +180,33 @@ class _Scan:
 
     def _read_uploads(self) -> None:
         uploads = {
-            UploadStartedAt(repository.name, id_).path: upload
+            UploadStartedAt(repository.name, id_).path: (repository, id_)
             for repository in self.found.repositories.values()
-            for id_, upload in repository.uploads.items()
+            for id_ in repository.uploads
         }
         for path, content in self._contents(uploads, "uploads", lambda path: 64):
+            repository, id_ = uploads[path]
             if isinstance(content, bytes):
-                uploads[path].started = parse_time(content.decode("ascii", "replace").strip())
+                repository.uploads[id_].started = parse_time(content.decode("ascii", "replace").strip())
+            else:
+                self._list_upload(repository, id_)
         for pending in self.source.uploads():
             if isinstance(spec := parse(pending.path), UploadData):
                 known = self._repository(spec.repository).uploads
                 known.setdefault(spec.id, UploadFiles()).pending.append(pending)
+
+    def _list_upload(self, repository: Repository, id_: str) -> None:
+        """List an upload anew that has no start: it may have ended since the listing, and its files gone."""
+        before = repository.uploads.pop(id_)
+        repository.files -= before.files
+        repository.bytes -= before.bytes
+        root = f"{uploads_root(repository.name)}/{id_}"
+        for page in self.source.pages(root):
+            for entry in page:
+                self._sort(entry)
+        now = repository.uploads.get(id_)
+        if now is None or now.files < before.files:
+            self._changed("vanished", root)
 
     def _read_tags(self) -> None:
         tags = {
@@ -221,7 +245,9 @@ class _Scan:
             size = self.found.blobs[digest].size
             if size > LARGEST:
                 problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
-                self.found.manifests[digest] = ReadManifest(size, problem=problem)
+                self.found.manifests[digest] = ReadManifest(
+                    size, problem=problem, fault="large", refusal=problem
+                )
             else:
                 small.append(digest)
         paths = {BlobData(digest).path: digest for digest in small}
@@ -232,12 +258,9 @@ class _Scan:
                 self._changed("vanished", path)
                 del self.found.blobs[digest]
                 continue
-            manifest, problem = None, ""
-            try:
-                manifest = parse_manifest(content)
-            except ManifestError as exc:
-                problem = str(exc)
-            self.found.manifests[digest] = ReadManifest(len(content), manifest, problem)
+            read = self.found.manifests[digest] = understand(content)
+            manifest = read.manifest
+            self._compare(digest, content)
             if manifest and manifest.kind == "image" and manifest.config:
                 images[digest] = self._same(manifest.config.digest)
         if self.configs:
@@ -251,15 +274,24 @@ class _Scan:
             if config in there and config not in self._documents and there[config].size <= LARGEST
         }
         for path, content in self._contents(paths, "configurations", lambda path: self._size(paths[path])):
-            if isinstance(content, bytes):
-                try:
-                    self._documents[paths[path]] = parse_config(content), ""
-                except ManifestError as exc:
-                    self._documents[paths[path]] = None, str(exc)
+            digest = paths[path]
+            if isinstance(content, OSError):
+                self._changed("vanished", path)
+                del self.found.blobs[digest]
+                continue
+            self._compare(digest, content)
+            try:
+                self._documents[digest] = parse_config(content), ""
+            except ManifestError as exc:
+                self._documents[digest] = None, str(exc)
         for digest, config in images.items():
             read = self.found.manifests[digest]
             document, problem = self._documents.get(config, (None, ""))
-            self.found.manifests[digest] = ReadManifest(read.size, read.manifest, "", document, problem)
+            self.found.manifests[digest] = replace(read, config=document, config_problem=problem)
+
+    def _compare(self, digest: Digest, content: bytes) -> None:
+        if altered(digest, content):
+            self.found.altered.add(digest)
 
     def _size(self, digest: Digest) -> int:
         return self.found.blobs[digest].size
@@ -290,7 +322,10 @@ class _Scan:
                         elif one.relation != "subject" and not one.foreign:
                             blobs.add(one.digest)
             links.update((repository.name, digest) for digest in needed - repository.revisions.keys())
-            blobs.update(needed, repository.revisions, repository.layers)
+            blobs.update(needed, repository.revisions)
+            # A link is written after its blob. So what an old one lacks is gone, not about to come.
+            since = self.found.started - _RECENT
+            blobs.update(one for one, file in repository.layers.items() if file.modified > since)
         paths = [BlobData(digest).path for digest in blobs - self.found.blobs.keys()]
         paths += [ManifestRevisionLink(name, digest).path for name, digest in links]
         paths = [path for path in paths if path not in self._asked]
@@ -303,6 +338,22 @@ class _Scan:
 
     def _changed(self, what: Literal["appeared", "vanished"], path: str) -> None:
         self.found.changes.append(Change(what, path))
+
+
+def understand(content: bytes) -> ReadManifest:
+    """Read a manifest, or tell what is wrong with it."""
+    refused = refusal(content)
+    try:
+        return ReadManifest(len(content), parse_manifest(content), refusal=refused)
+    except MediaTypeError as exc:
+        return ReadManifest(len(content), problem=str(exc), fault="type", refusal=refused)
+    except ManifestError as exc:
+        return ReadManifest(len(content), problem=str(exc), fault="damaged", refusal=refused)
+
+
+def altered(digest: Digest, content: bytes) -> bool:
+    """Tell whether some content is not what its digest promises, if that can be computed."""
+    return digest.algorithm in ALGORITHMS and hashlib.new(digest.algorithm, content).hexdigest() != digest.hex
 
 
 def batches(paths: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:

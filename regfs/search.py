@@ -35,8 +35,12 @@ def no_registry(source: Source) -> NoRegistryError:
 
     Costs a LIST for each directory that is looked into.
     """
-    found = tuple(_suggestions(source))
+    found: tuple[str, ...] = ()
     told = "no registry lies there; correct bucket and rootdirectory"
+    try:
+        found = tuple(_suggestions(source))
+    except OSError as exc:  # whoever may list the root directory alone still has to be told what is wrong
+        told += f" (to look for it elsewhere failed: {exc.strerror or exc})"
     if found:
         told = f"no registry lies there, but one does under rootdirectory: {' or '.join(found)}"
     error = NoRegistryError(errno.ENOENT, told, source.url(ROOT))

@@ -58,13 +58,18 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class ReadManifest:
-    """A manifest's blob, read: `manifest`, or in `problem` why there is none; an image's configuration."""
+    """A manifest's blob, read: `manifest`, or in `problem` why there is none; an image's configuration.
+
+    `fault` sorts the problems; `refusal` is why a registry does not serve it, be it a problem for us or not.
+    """
 
     size: int
     manifest: Manifest | None = None
     problem: str = ""
     config: ImageConfig | None = None
     config_problem: str = ""
+    fault: Literal["", "damaged", "large", "type"] = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ class Snapshot:
         By digest.
     manifests : dict
         By digest: all revisions of all repositories and all that tags name, as far as there is a blob.
+    altered : set
+        Of the manifests and configurations that were read, those whose content has another digest.
     unknown : Unknown
         Files of nobody.
     changes : list of Change
@@ -109,6 +116,7 @@ class Snapshot:
     repositories: dict[str, Repository] = field(default_factory=dict)
     blobs: dict[Digest, File] = field(default_factory=dict)
     manifests: dict[Digest, ReadManifest] = field(default_factory=dict)
+    altered: set[Digest] = field(default_factory=set)
     unknown: Unknown = field(default_factory=Unknown)
     changes: list[Change] = field(default_factory=list)
 

@@ -76,8 +76,12 @@ class Source:
             for page in self.fs.find_pages(path):
                 yield [Entry(info["name"], info["size"], info["LastModified"]) for info in page]
         else:
+            self.fs.invalidate_cache()
             found = self.fs.find(self._own(path), detail=True)
-            yield [_entry(info) for info in found.values() if info.get("type") == "file"]
+            # The names in the infos are not always those of this filesystem, the keys are.
+            yield [
+                _entry({**info, "name": name}) for name, info in found.items() if info.get("type") == "file"
+            ]
 
     def _walked(self, path: str) -> list[Entry]:
         entries: list[Entry] = []
@@ -96,6 +100,7 @@ class Source:
         """Give the directories directly in a directory, sorted; nothing if there is none."""
         try:
             if self.fs is not None:
+                self.fs.invalidate_cache(self._own(path))
                 found = self.fs.ls(self._own(path), detail=True)
                 return sorted(_absolute(info["name"]) for info in found if info["type"] == "directory")
             return sorted(name for name in self._driver.list(path) if self._driver.stat(name).is_dir)

@@ -1,0 +1,181 @@
+"""Why a registry cannot read a manifest that lies in its storage, and so does not serve it. Pure.
+
+By the rules of distribution 2.8.2, ``registry/storage/manifeststore.go``, and of the Go package encoding/json
+that it reads with: a field of a wrong type is an error, an unknown field is none, null is anything, and a
+field's name may be in capitals.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from regfs.manifest import DOCKER_LIST, DOCKER_MANIFEST, LARGEST, OCI_INDEX, OCI_MANIFEST
+
+CRASH = "it has no media type and its manifests are of a wrong type"
+"""The one refusal that is no answer: the registry panics, and the connection breaks."""
+
+_Shape: TypeAlias = "type | list[Any] | dict[str, Any]"
+"""str, int, [shape of the elements], {field: shape}, or {"*": shape} of a map."""
+
+_DEEPEST = 10_000
+_INTEGER = re.compile(r"-?\d+")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+_VERSIONED: dict[str, Any] = {"schemaVersion": int, "mediaType": str}
+_PLATFORM: dict[str, Any] = {
+    "architecture": str,
+    "os": str,
+    "os.version": str,
+    "os.features": [str],
+    "variant": str,
+}
+_DESCRIPTOR: dict[str, Any] = {
+    "mediaType": str,
+    "size": int,
+    "digest": str,
+    "urls": [str],
+    "annotations": {"*": str},
+    "platform": _PLATFORM,
+}
+_IMAGE = {**_VERSIONED, "config": _DESCRIPTOR, "layers": [_DESCRIPTOR]}
+_OCI_IMAGE = {**_IMAGE, "annotations": {"*": str}}
+_INDEX = {
+    **_VERSIONED,
+    "manifests": [{**_DESCRIPTOR, "platform": {**_PLATFORM, "features": [str]}}],
+}
+_SCHEMA1 = {
+    **_VERSIONED,
+    "name": str,
+    "tag": str,
+    "architecture": str,
+    "fsLayers": [{"blobSum": str}],
+    "history": [{"v1Compatibility": str}],
+}
+
+
+class _Number(str):
+    """A number as it is spelled, so that none is too large."""
+
+    __slots__ = ()
+
+
+class _Object(tuple[tuple[str, Any], ...]):
+    """An object's fields in their order, so that one that is there twice is seen twice."""
+
+    __slots__ = ()
+
+
+def refusal(data: bytes) -> str:
+    """Tell why the registry answers 500 instead of this manifest; empty if it serves it.
+
+    Parameters
+    ----------
+    data : bytes
+        The manifest's blob.
+    """
+    if len(data) > LARGEST:
+        return f"it has more than {LARGEST} bytes"
+    try:
+        # Go replaces what is no UTF-8; what remains of it outside of text is no JSON either.
+        document = _decode(data.decode("utf-8", "replace"))
+    except RecursionError:
+        # Too deep for Python. The registry goes deeper, and what is so deep is in no field that it reads.
+        return "it is nested too deeply" if _depth(data) > _DEEPEST else ""
+    except ValueError:
+        return "it is no JSON"
+    if not _fits(document, _VERSIONED):
+        return "its schemaVersion or mediaType is of a wrong type"
+    version, media_type = _value(document, "schemaVersion"), _value(document, "mediaType") or ""
+    if version is not None and int(version) == 1:
+        return "" if _fits(document, _SCHEMA1) else "a field of it is of a wrong type"
+    if version is None or int(version) != 2:
+        return f"its schema version {version or 0} is unknown"
+    if media_type == "":
+        if not _fits(document, _INDEX):
+            return CRASH
+        shape: Mapping[str, Any] = _INDEX if _is_index(document) else _OCI_IMAGE
+    elif media_type in _SHAPES:
+        shape = _SHAPES[media_type]
+    else:
+        return f"the media type {media_type[:80]!r} is unknown to it"
+    return "" if _fits(document, shape) else "a field of it is of a wrong type"
+
+
+_SHAPES: dict[str, dict[str, Any]] = {
+    DOCKER_MANIFEST: _IMAGE,
+    OCI_MANIFEST: _OCI_IMAGE,
+    DOCKER_LIST: _INDEX,
+    OCI_INDEX: _INDEX,
+}
+
+
+def _decode(text: str) -> Any:
+    def constant(name: str) -> None:
+        raise ValueError(name)
+
+    return json.loads(
+        text,
+        object_pairs_hook=_Object,
+        parse_int=_Number,
+        parse_float=_Number,
+        parse_constant=constant,
+    )
+
+
+def _depth(data: bytes) -> int:
+    depth = deepest = 0
+    for character in _STRING.sub(b"", data):
+        if character in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _fits(value: Any, shape: _Shape) -> bool:
+    if value is None:
+        return True
+    if shape is int:
+        return isinstance(value, _Number) and _is_int64(value)
+    if shape is str:
+        return isinstance(value, str) and not isinstance(value, _Number)
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(one, shape[0]) for one in value)
+    if not isinstance(value, _Object) or not isinstance(shape, dict):
+        return False
+    if "*" in shape:
+        return all(_fits(one, shape["*"]) for _, one in value)
+    return all(_fits(one, shape[field]) for name, one in value if (field := _field(name, shape)))
+
+
+def _is_int64(number: str) -> bool:
+    return bool(_INTEGER.fullmatch(number)) and len(number) < 21 and -(2**63) <= int(number) < 2**63
+
+
+def _field(name: str, shape: Mapping[str, Any]) -> str | None:
+    """Find the field that Go puts a name's value into: that of its name, or of its name in other case."""
+    if name in shape:
+        return name
+    folded = name.casefold()
+    return next((field for field in shape if field.casefold() == folded), None)
+
+
+def _value(document: Any, field: str) -> str | None:
+    """Give a field's last value; null changes none."""
+    found = None
+    for name, value in document or ():
+        if value is not None and _field(name, _VERSIONED) == field:
+            found = value
+    return found
+
+
+def _is_index(document: _Object) -> bool:
+    found = False
+    for name, value in document:
+        if _field(name, _INDEX) == "manifests":
+            found = value is not None
+    return found

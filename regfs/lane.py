@@ -358,4 +358,7 @@ class CanonicalLane:
 
     def failed(self, key: str, error: BaseException) -> OSError:
         """Give the builtin error of a failure, with the full URL."""
+        response = getattr(error, "response", None)
+        if isinstance(response, dict) and "Error" in response:  # S3 sends back a token that it does not like
+            response["Error"] = {name: response["Error"].get(name, "") for name in ("Code", "Message")}
         return translate(error, self.space.url(self.space.path(key)), self.parameters.endpoint_url or "")

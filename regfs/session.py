@@ -12,8 +12,7 @@ import ssl
 from typing import Any
 
 from regfs import redaction
-from regfs.documents import DocumentError, check
-from regfs.fast import read, scrub
+from regfs.documents import LARGEST, DocumentError, check
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
 
@@ -80,19 +79,18 @@ def session_class() -> Any:
                     raise
                 raise ConnectionClosedError(endpoint_url=request.url, error=broken) from broken
             except HTTPClientError as exc:
-                cause = exc.kwargs.get("error")
-                scrub(cause)
+                exc.request, cause = None, exc.kwargs.get("error")  # it would show the headers
+                _scrub(cause)
                 if isinstance(cause, (ssl.SSLError, FileNotFoundError)):  # the file of certificates
                     raise SSLError(endpoint_url=request.url, error=cause) from cause
                 raise
             finally:
                 request.stream_output = not whole
             if whole or response.status_code >= 300:
-                response._content = await read(response.raw)  # noqa: SLF001 - as its own, but not without end
+                response._content = await _read(response.raw, request.url)  # noqa: SLF001 - its own has no end
             if request.method == "HEAD" and _leads_nowhere(response):
-                response.status_code = (
-                    400  # else botocore asks for the region by another HEAD, and so for ever
-                )
+                # As it is, botocore would ask for the region by another HEAD, and so for ever.
+                response.status_code = 400
             return response
 
         async def _get_session(self, proxy_url: str | None) -> Any:
@@ -101,6 +99,42 @@ def session_class() -> Any:
             return _Direct(session)
 
     return OnceSession
+
+
+async def _read(raw: Any, url: str) -> bytes:
+    """Read a document whole, unless it is larger than any of S3."""
+    from aiohttp import ClientError, ServerTimeoutError
+    from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+
+    pieces: list[bytes] = []
+    left = LARGEST
+    try:
+        while left >= 0 and (piece := await raw.content.read(LARGEST)):
+            pieces.append(piece)
+            left -= len(piece)
+    except (ServerTimeoutError, TimeoutError) as exc:
+        raise ReadTimeoutError(endpoint_url=url, error=exc) from exc
+    except ClientError as exc:
+        raise ConnectionClosedError(endpoint_url=url, error=exc) from exc
+    finally:
+        raw.close()  # the connection is in the pool already if all was read
+    if left < 0:
+        raise DocumentError("the service's answer has no end")
+    return b"".join(pieces)
+
+
+def _scrub(error: Any) -> None:
+    """Take the headers of the request, signature and token among them, out of an error of aiohttp.
+
+    It would show them in its ``repr()``, where an answer is no HTTP.
+    """
+    from aiohttp import ClientResponseError, RequestInfo
+
+    if isinstance(error, ClientResponseError):
+        asked = error.request_info
+        nothing: Any = {}
+        error.request_info = RequestInfo(asked.url, asked.method, nothing, asked.real_url)
+        error.args = (error.request_info, error.history)
 
 
 def _leads_nowhere(response: Any) -> bool:

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "documents": {"answers"},
     "redaction": set(),
     "fast": {"_version", "documents", "retry", "sigv4"},
-    "session": {"documents", "fast", "redaction"},
+    "session": {"documents", "redaction"},
     "lane": {"_version", "errors", "fast", "retry", "session", "sigv4"},
     "multipart": {"answers", "checksums", "errors", "fast", "lane"},
     "client": {"answers", "checksums", "documents", "errors", "fast", "multipart", "retry"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from regfs.layout import (
     TagIndexLink,
     UploadData,
 )
+from regfs.orphans import Plan, plan
 from regfs.reach import needs
 from regfs.records import (
     BlobRecord,
@@ -233,6 +235,17 @@ class Catalog:
     def usage(self) -> Usage:
         """Reckon up who uses how much, what is shared, and what a deletion would free."""
         return usage(self.snapshot)
+
+    def orphans(self, older_than: timedelta | float | None = None) -> Plan:
+        """Take a plan to delete the blobs that nothing needs; :func:`regfs.orphans.apply` applies it.
+
+        Parameters
+        ----------
+        older_than : timedelta or float, optional
+            Leave out what was written, or linked to a repository, less than that ago; a number in seconds.
+            A registry that is at work needs such an age: what is being pushed looks like garbage.
+        """
+        return plan(self.source, self.snapshot, older_than)
 
     # -- inside ---------------------------------------------------------------------------------------
 

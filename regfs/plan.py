@@ -1,0 +1,280 @@
+"""A plan to delete orphaned blobs, as a value and as a file. Nothing is deleted here.
+
+A plan's file is JSON, one blob a line. It holds no secret, and no path: a blob is named by its digest, so
+that no file can lead out of the directory of blobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from regfs.layout import ROOT, Digest
+from regfs.source import Source
+
+FORMAT = "regfs orphans"
+VERSION = 1
+
+
+class PlanError(ValueError):
+    """Not a plan, a damaged one, or one for another place."""
+
+
+class IncompletePlanError(PlanError):
+    """Manifests cannot be read, so that nobody knows which blobs they need.
+
+    Attributes
+    ----------
+    manifests : tuple of str
+        Which, where, and why not.
+    """
+
+    def __init__(self, manifests: Sequence[str]) -> None:
+        more = f" (and {len(manifests) - 1} more)" if len(manifests) > 1 else ""
+        told = "what it needs is unknown, so nothing is deleted; see what fsck tells, and repair or delete it"
+        super().__init__(f"manifest {manifests[0]}{more}: {told}")
+        self.manifests = tuple(manifests)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.manifests,)
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A blob that nothing needs.
+
+    Attributes
+    ----------
+    digest : Digest
+    size : int
+        Bytes.
+    modified : datetime
+        When it was written, UTC.
+    links : int
+        How many repositories have a layer link to it; such a link keeps nothing alive.
+    linked : datetime or None
+        When the newest of them was written, UTC.
+    """
+
+    digest: Digest
+    size: int
+    modified: datetime
+    links: int = 0
+    linked: datetime | None = None
+
+    @property
+    def touched(self) -> datetime:
+        """When it was last written or linked."""
+        return max(self.modified, self.linked or self.modified)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What could be deleted, and as of when.
+
+    Attributes
+    ----------
+    place : str
+        Where: URL, root directory and endpoint.
+    taken : datetime
+        When the look began that it is the result of, UTC.
+    older_than : timedelta or None
+        What was written or linked less than that before is not in it.
+    blobs : tuple of Orphan
+        By digest.
+    incomplete : tuple of str
+        Manifests that could not be read. What they need is unknown, and may be in the plan: such a plan
+        is to be looked at, not to be applied.
+
+    Raises
+    ------
+    ValueError
+        A blob is in it twice, or is younger than it should be; or the age is negative.
+    """
+
+    place: str
+    taken: datetime
+    older_than: timedelta | None
+    blobs: tuple[Orphan, ...]
+    incomplete: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.older_than is not None and self.older_than < timedelta():
+            raise ValueError(f"older_than {self.older_than.total_seconds()} s: must not be negative")
+        seen: set[Digest] = set()
+        for one in self.blobs:
+            if one.digest in seen:
+                raise ValueError(f"{one.digest} is in it twice")
+            seen.add(one.digest)
+            if self.older_than is not None and one.touched > self.taken - self.older_than:
+                raise ValueError(f"{one.digest} is younger than the plan's age")
+
+    @property
+    def bytes(self) -> int:
+        """How much it would free."""
+        return sum(one.size for one in self.blobs)
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write it to a file, whole or not at all; only its owner may read it.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "place": self.place,
+            "taken": self.taken.isoformat(),
+            "older_than": None if self.older_than is None else self.older_than.total_seconds(),
+            "incomplete": self.incomplete,
+            "count": len(self.blobs),
+            "bytes": self.bytes,
+        }
+        path = os.path.abspath(file)
+        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+        try:
+            with open(handle, "w", encoding="utf-8") as out:
+                out.write(json.dumps(head, indent=1)[:-2] + ',\n "blobs": [')
+                for at, one in enumerate(self.blobs):
+                    out.write(f"{',' if at else ''}\n  {json.dumps(_written(one))}")
+                out.write("\n ]\n}\n")
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> Plan:
+        """Read it back.
+
+        Raises
+        ------
+        PlanError
+            It is no plan, not one of this version, or a damaged one.
+        OSError
+            It cannot be read.
+        """
+        with open(file, "rb") as stream:
+            data = stream.read()
+        try:
+            return _plan(json.loads(data))
+        except (ValueError, OverflowError, RecursionError) as exc:
+            why = "it is no JSON" if isinstance(exc, (json.JSONDecodeError, UnicodeError)) else exc
+            told = "it is nested too deeply" if isinstance(exc, RecursionError) else why
+            raise PlanError(f"plan {os.fspath(file)}: {told!s:.300}; take a new one") from exc
+
+
+def place(source: Source) -> str:
+    """Name the place that a plan is of: URL, and what tells apart places of the same URL. No secret is in it.
+
+    Of a storage driver that has no filesystem it is the path alone: plans of two of them look alike.
+    """
+    fs, path = source.fs, ROOT
+    if fs is None:
+        return source.url(ROOT)
+    while hasattr(fs, "fs") and hasattr(fs, "path"):  # fsspec's DirFileSystem, whose URLs leave its path out
+        fs, path = fs.fs, f"{fs.path.rstrip('/')}{path}"
+    parameters = getattr(fs, "parameters", None)
+    told = {
+        "rootdirectory": getattr(parameters, "root_directory", "").strip("/"),
+        "regionendpoint": getattr(parameters, "endpoint_url", None),
+    }
+    query = urlencode({name: value for name, value in told.items() if value}, safe="/:[]")
+    return str(fs.unstrip_protocol(path)) + (f"?{query}" if query else "")
+
+
+def _written(one: Orphan) -> dict[str, Any]:
+    return {
+        "digest": str(one.digest),
+        "size": one.size,
+        "modified": one.modified.isoformat(),
+        "links": one.links,
+        "linked": one.linked and one.linked.isoformat(),
+    }
+
+
+_HEAD = {"format", "version", "place", "taken", "older_than", "incomplete", "count", "bytes", "blobs"}
+_BLOB = {"digest", "size", "modified", "links", "linked"}
+
+
+def _plan(document: Any) -> Plan:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError("it is no plan of orphaned blobs")
+    if document.get("version") != VERSION:
+        raise ValueError(f"it is of version {document.get('version')!r:.20}, not {VERSION}")
+    _keys(document, _HEAD, "it")
+    older = document["older_than"]
+    if older is not None and (type(older) not in (int, float) or not math.isfinite(older)):
+        raise ValueError("its older_than is no number of seconds")
+    if not isinstance(document["blobs"], list):
+        raise ValueError("its blobs are no list")
+    incomplete = document["incomplete"]
+    if not isinstance(incomplete, list) or not all(isinstance(one, str) for one in incomplete):
+        raise ValueError("its incomplete is no list of texts")
+    if not isinstance(document["place"], str):
+        raise ValueError("its place is no text")
+    found = Plan(
+        document["place"],
+        _time(document["taken"], "its taken"),
+        None if older is None else timedelta(seconds=older),
+        tuple(_orphan(one, f"blob {at}") for at, one in enumerate(document["blobs"], 1)),
+        tuple(incomplete),
+    )
+    if document["count"] != len(found.blobs) or document["bytes"] != found.bytes:
+        raise ValueError("its blobs are not as many, or not as large, as it tells")
+    return found
+
+
+def _orphan(item: Any, where: str) -> Orphan:
+    if not isinstance(item, dict):
+        raise ValueError(f"{where} is no object")
+    _keys(item, _BLOB, where)
+    if not isinstance(item["digest"], str):
+        raise ValueError(f"the digest of {where} is no text")
+    linked = None if item["linked"] is None else _time(item["linked"], f"the linked of {where}")
+    links = _count(item["links"], f"the links of {where}")
+    if (links > 0) != (linked is not None):
+        raise ValueError(f"links and linked of {where} contradict each other")
+    return Orphan(
+        Digest.parse(item["digest"]),
+        _count(item["size"], f"the size of {where}"),
+        _time(item["modified"], f"the modified of {where}"),
+        links,
+        linked,
+    )
+
+
+def _keys(document: Mapping[str, Any], expected: set[str], where: str) -> None:
+    if lacking := sorted(expected - document.keys()):
+        raise ValueError(f"{where} lacks {lacking[0]}")
+    if strange := sorted(document.keys() - expected):
+        raise ValueError(f"{where} has {strange[0]!r:.40}, which no plan has")
+
+
+def _count(value: Any, where: str) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{where} is no number from 0")
+    return value
+
+
+def _time(value: Any, where: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"{where} is no time with its zone")
+    return moment

@@ -85,6 +85,40 @@ def scan(source: Source, progress: Progress | None = None, *, configs: bool = Tr
     return _Scan(source, progress or (lambda *_: None), configs).run()
 
 
+def read_manifest(content: bytes) -> ReadManifest:
+    """Take a manifest's content for what it is, be it damaged."""
+    try:
+        return ReadManifest(len(content), parse_manifest(content))
+    except ManifestError as exc:
+        return ReadManifest(len(content), problem=str(exc))
+
+
+def too_large(size: int) -> ReadManifest:
+    """Give what stands for a manifest that is larger than one may be, and is not read."""
+    problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
+    return ReadManifest(size, problem=problem)
+
+
+def scan_part(source: Source, directories: Iterable[str], pending: Iterable[Any] = ()) -> Snapshot:
+    """Look at some directories alone: what they list, what their uploads and tags tell. No manifest is read.
+
+    Parameters
+    ----------
+    source : Source
+        Where the registry is.
+    directories : iterable of str
+        Driver paths. No two lie in each other.
+    pending : iterable of PendingUpload
+        The pending multipart uploads that shall be counted among it.
+
+    Raises
+    ------
+    OSError
+        A listing or a read failed.
+    """
+    return _Scan(source, lambda *_: None, configs=False).part(directories, pending)
+
+
 class _Scan:
     def __init__(self, source: Source, progress: Progress, configs: bool) -> None:
         self.source = source
@@ -97,8 +131,8 @@ class _Scan:
         self._asked: set[str] = set()
 
     def run(self) -> Snapshot:
-        self._list()
-        self._read_uploads()
+        self._list((ROOT,))
+        self._read_uploads(self.source.uploads)
         self._read_tags()
         wanted = self._manifests_wanted()
         for _ in range(_ROUNDS):
@@ -110,15 +144,23 @@ class _Scan:
         self.found.ended = datetime.now(timezone.utc)
         return self.found
 
+    def part(self, directories: Iterable[str], pending: Iterable[Any]) -> Snapshot:
+        self._list(directories)
+        self._read_uploads(lambda: pending)
+        self._read_tags()
+        self.found.ended = datetime.now(timezone.utc)
+        return self.found
+
     # -- the listing ----------------------------------------------------------------------------------
 
-    def _list(self) -> None:
+    def _list(self, directories: Iterable[str]) -> None:
         done = 0
-        for page in self.source.pages(ROOT):
-            for entry in page:
-                self._sort(entry)
-            done += len(page)
-            self.progress("listing", done, None)
+        for directory in directories:
+            for page in self.source.pages(directory):
+                for entry in page:
+                    self._sort(entry)
+                done += len(page)
+                self.progress("listing", done, None)
 
     def _sort(self, entry: Entry) -> None:
         """Put a file where it belongs. One that is listed twice, as it was written meanwhile, counts once."""
@@ -178,7 +220,7 @@ class _Scan:
 
     # -- what is read ---------------------------------------------------------------------------------
 
-    def _read_uploads(self) -> None:
+    def _read_uploads(self, pending_uploads: Callable[[], Iterable[Any]]) -> None:
         uploads = {
             UploadStartedAt(repository.name, id_).path: (repository, id_)
             for repository in self.found.repositories.values()
@@ -190,7 +232,7 @@ class _Scan:
                 repository.uploads[id_].started = parse_time(content.decode("ascii", "replace").strip())
             else:
                 self._list_upload(repository, id_)
-        for pending in self.source.uploads():
+        for pending in pending_uploads():
             if isinstance(spec := parse(pending.path), UploadData):
                 known = self._repository(spec.repository).uploads
                 known.setdefault(spec.id, UploadFiles()).pending.append(pending)

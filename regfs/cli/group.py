@@ -37,6 +37,13 @@ VERBS: dict[str, dict[str, Verb]] = {
         "du": Verb("files", "Tell what a directory takes, by its children."),
         "url": Verb("files", "Make a URL that needs no credentials for a while."),
     },
+    "Registry": {
+        "repos": Verb("registry", "List the repositories, with what each has."),
+        "tags": Verb("registry", "List the tags of a repository, with what each names."),
+        "show": Verb("image", "Show all there is to tell of an image, an index or an artifact."),
+        "files": Verb("image", "List the files in an image's layers."),
+        "usage": Verb("registry", "Tell which repository, or which tag, uses how much."),
+    },
     "Care": {
         "uploads": Verb("uploads", "List uploads that were never ended, and --abort them."),
         "doctor": Verb("doctor", "Check all that a registry's driver needs, and say what to change."),

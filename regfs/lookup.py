@@ -1,0 +1,356 @@
+"""One repository, or one image in it, found and read without a look at the rest of the registry.
+
+Where :mod:`regfs.scan` lists everything, this lists what lies in one repository's directory, and reads the
+manifests that are asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import re
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from regfs.layout import (
+    REPOSITORIES,
+    ROOT,
+    BlobData,
+    Digest,
+    InvalidDigestError,
+    LayerLink,
+    ManifestRevisionLink,
+    TagCurrentLink,
+    TagIndexLink,
+    parse,
+    parse_link,
+    repository_root,
+    revisions_root,
+    tags_root,
+)
+from regfs.manifest import LARGEST, ManifestError, parse_config, parse_manifest
+from regfs.names import AmbiguousDigestError, Name, UnknownNameError
+from regfs.scan import Progress, batches
+from regfs.search import no_registry
+from regfs.snapshot import File, ReadManifest, TagFiles
+from regfs.source import Source, spread
+
+_DEEPEST = 4
+"""Directories that a repository's name is made of, at most, to be suggested."""
+_WIDEST = 100
+"""Directories that are looked into on each level, at most, for a suggestion."""
+# What signing tools tag: https://github.com/sigstore/cosign, "sha256-<hex>.sig"; the OCI distribution
+# specification's referrers tag is the same without an ending.
+_REFERRER_TAG = re.compile(r"(?P<algorithm>[a-z0-9]+)-(?P<hex>[a-f0-9]{64,128})(?:\.[a-z]+)?")
+
+
+class Referrer(NamedTuple):
+    """Something that is about a manifest; `how` it tells so: by its "subject", or by its "tag"."""
+
+    digest: Digest
+    how: Literal["subject", "tag"]
+    tag: str
+    read: ReadManifest
+
+
+class Lookup:
+    """Reads what is asked for.
+
+    Parameters
+    ----------
+    source : Source
+        Where the registry is.
+    progress : callable, optional
+        Told what goes on, as in a scan.
+    """
+
+    def __init__(self, source: Source, progress: Progress | None = None) -> None:
+        self.source = source
+        self._progress = progress or (lambda *_: None)
+
+    # -- names ----------------------------------------------------------------------------------------
+
+    def tags(self, repository: str) -> dict[str, TagFiles]:
+        """Give the tags of a repository, by name.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such repository; a near one is suggested.
+        NoRegistryError
+            There is not even a registry.
+        """
+        found: dict[str, TagFiles] = {}
+        for page in self.source.pages(tags_root(repository)):
+            for entry in page:
+                file = File(entry.size, entry.modified)
+                match parse(entry.path):
+                    case TagCurrentLink(_, tag):
+                        found.setdefault(tag, TagFiles()).current = file
+                    case TagIndexLink(_, tag, digest):
+                        found.setdefault(tag, TagFiles()).index[digest] = file
+        if not found:
+            self._check_repository(repository)
+        current = [tag for tag, files in found.items() if files.current]
+        paths = [TagCurrentLink(repository, tag).path for tag in current]
+        for tag, content in zip(current, self.source.read(paths), strict=True):
+            _point(found[tag], content)
+        for files in found.values():
+            if files.target is None and not files.problem:
+                files.problem = "it has no current link"
+        return dict(sorted(found.items()))
+
+    def resolve(self, name: Name) -> Digest:
+        """Give the digest of the manifest that a name means.
+
+        Raises
+        ------
+        UnknownNameError
+            There is none; the error tells what there is.
+        AmbiguousDigestError
+            It is the beginning of several digests.
+        ValueError
+            The tag's link is damaged.
+        """
+        if name.digest:
+            return self._resolve_digest(name)
+        (content,) = self.source.read([TagCurrentLink(name.repository, name.tag).path])
+        files = TagFiles()
+        _point(files, content)
+        if files.target:
+            return files.target
+        if files.problem and isinstance(content, bytes):
+            raise ValueError(f"{name}: {files.problem}; regfs fsck tells what else is broken")
+        self._check_repository(name.repository)
+        there = sorted(
+            path.rpartition("/")[2] for path in self.source.directories(tags_root(name.repository))
+        )
+        if not there:
+            text = "no such tag; the repository has none, only manifests by digest"
+        else:
+            near = difflib.get_close_matches(name.tag, there, 4) or there[-4:]
+            text = f"no such tag; there {'is' if len(there) == 1 else 'are'} {', '.join(near)}"
+            text += f" and {len(there) - len(near):,} more" if len(there) > len(near) else ""
+        raise UnknownNameError(errno.ENOENT, text, str(name))
+
+    def _resolve_digest(self, name: Name) -> Digest:
+        algorithm, _, beginning = name.digest.rpartition(":")
+        root = f"{revisions_root(name.repository)}/{algorithm}"
+        try:
+            whole = Digest(algorithm, beginning)
+        except InvalidDigestError:
+            pass
+        else:
+            if self.source.find(ManifestRevisionLink(name.repository, whole).path):
+                return whole
+        likely = [path.rpartition("/")[2] for path in self.source.directories(root)]
+        likely = sorted(one for one in likely if one.startswith(beginning))
+        if len(likely) == 1:
+            return Digest(algorithm, likely[0])
+        if not likely:
+            self._check_repository(name.repository)
+            text = "no manifest of the repository has this digest"
+            raise UnknownNameError(errno.ENOENT, text, str(name))
+        shown = ", ".join(one[:16] for one in likely[:4]) + (", …" if len(likely) > 4 else "")
+        raise AmbiguousDigestError(f"{name}: {len(likely)} digests begin so: {shown}")
+
+    def _check_repository(self, name: str) -> None:
+        if any(
+            part.rpartition("/")[2].startswith("_") for part in self.source.directories(repository_root(name))
+        ):
+            return
+        if not self.source.directories(ROOT):
+            raise no_registry(self.source)
+        names = self._some_repositories()
+        near = difflib.get_close_matches(name, names, 1, 0.7)
+        if not near:  # the right name under another organisation, or the other way round
+            near = [one for one in names if one.rpartition("/")[2] == name.rpartition("/")[2]][:1]
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UnknownNameError(errno.ENOENT, f"no such repository{hint}", name)
+
+    def _some_repositories(self) -> list[str]:
+        """Give the names that can be had quickly: a LIST for each directory that is looked into."""
+        found: list[str] = []
+        level = [REPOSITORIES]
+        for _ in range(_DEEPEST):
+            inside = spread(self.source.directories, level[:_WIDEST])
+            for path, below in zip(level, inside, strict=False):
+                if any(one.rpartition("/")[2].startswith("_") for one in below):
+                    found.append(path.removeprefix(f"{REPOSITORIES}/"))
+            level = [one for below in inside for one in below if not one.rpartition("/")[2].startswith("_")]
+        return found
+
+    def complete(self, beginning: str) -> list[str]:
+        """Give what a name may go on with: repositories and their parents (with a slash), or tags.
+
+        For a shell. One LIST; for repositories one more for each that fits.
+        """
+        repository, colon, _ = beginning.partition(":")
+        if colon:
+            paths = self.source.directories(tags_root(repository))
+            names = [f"{repository}:{path.rpartition('/')[2]}" for path in paths]
+            return [name for name in names if name.startswith(beginning)]
+        parent = beginning.rpartition("/")[0]
+        paths = self.source.directories(f"{REPOSITORIES}/{parent}".rstrip("/"))
+        fitting = [one for one in paths if one.startswith(f"{REPOSITORIES}/{beginning}")][:_WIDEST]
+        found = []
+        for path, inside in zip(fitting, spread(self.source.directories, fitting), strict=True):
+            name = path.removeprefix(f"{REPOSITORIES}/")
+            own = [one.rpartition("/")[2].startswith("_") for one in inside]
+            found += [name] if any(own) else []
+            found += [f"{name}/"] if not all(own) else []
+        return [one for one in found if not one.rpartition("/")[2].startswith("_")]
+
+    # -- manifests ------------------------------------------------------------------------------------
+
+    def revisions(self, repository: str) -> dict[Digest, File]:
+        """Give the manifests that are revisions of a repository."""
+        found = {}
+        for page in self.source.pages(revisions_root(repository)):
+            for entry in page:
+                spec = parse(entry.path)
+                if isinstance(spec, ManifestRevisionLink):
+                    found[spec.digest] = File(entry.size, entry.modified)
+        return found
+
+    def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ReadManifest]:
+        """Read manifests; what is missing or damaged has its `problem`."""
+        found: dict[Digest, ReadManifest] = {}
+        for digest, content in self.documents(digests, "manifests").items():
+            if isinstance(content, str):
+                found[digest] = ReadManifest(0, problem=content)
+                continue
+            try:
+                found[digest] = ReadManifest(len(content), parse_manifest(content))
+            except ManifestError as exc:
+                found[digest] = ReadManifest(len(content), problem=str(exc))
+        return found
+
+    def closure(self, digests: Iterable[Digest]) -> dict[Digest, ReadManifest]:
+        """Read manifests and, where they are indexes, what those lead to; with images' configurations."""
+        found: dict[Digest, ReadManifest] = {}
+        wanted = list(dict.fromkeys(digests))
+        while wanted:
+            found.update(self.manifests(wanted))
+            wanted = list(
+                dict.fromkeys(
+                    one.digest
+                    for digest in wanted
+                    if (this := found[digest].manifest)
+                    for one in this.references
+                    if one.relation == "manifest" and one.digest not in found
+                )
+            )
+        images = {
+            digest: this.config.digest
+            for digest, read in found.items()
+            if (this := read.manifest) and this.kind == "image" and this.config
+        }
+        contents = self.documents(images.values(), "configurations")
+        for digest, config in images.items():
+            found[digest] = _with_config(found[digest], contents[config])
+        return found
+
+    def referrers(self, repository: str, digest: Digest) -> list[Referrer]:
+        """Find what is about a manifest: whose subject it is, or that has a tag made of its digest.
+
+        Reads all manifests of the repository.
+        """
+        names = {
+            TagCurrentLink(repository, tag).path: tag
+            for path in self.source.directories(tags_root(repository))
+            if (found := _REFERRER_TAG.fullmatch(tag := path.rpartition("/")[2]))
+            and found.group("algorithm", "hex") == (digest.algorithm, digest.hex)
+        }
+        tagged: dict[Digest, str] = {}
+        for tag, content in zip(names.values(), self.source.read(list(names)), strict=True):
+            _point(files := TagFiles(), content)
+            if files.target:
+                tagged.setdefault(files.target, tag)
+        read = self.manifests({**dict.fromkeys(tagged), **self.revisions(repository)})
+        found_ = [
+            Referrer(one, "tag" if one in tagged else "subject", tagged.get(one, ""), this)
+            for one, this in read.items()
+            if one in tagged or (this.manifest and this.manifest.subject == digest)
+        ]
+        return sorted(found_, key=lambda one: one.digest)
+
+    def links(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
+        """Find the repositories that have a link to a layer. Lists the links of the whole registry."""
+        found: dict[Digest, list[str]] = {digest: [] for digest in digests}
+        done = 0
+        for page in self.source.pages(REPOSITORIES):
+            for entry in page:
+                spec = parse(entry.path)
+                if isinstance(spec, LayerLink) and spec.digest in found:
+                    found[spec.digest].append(spec.repository)
+            done += len(page)
+            self._progress("listing", done, None)
+        return {digest: sorted(names) for digest, names in found.items()}
+
+    def documents(self, digests: Iterable[Digest], stage: str) -> dict[Digest, bytes | str]:
+        """Read blobs that are documents; for those that cannot be, why not."""
+        wanted = list(dict.fromkeys(digests))
+        entries = self.source.find_many([BlobData(digest).path for digest in wanted])
+        found: dict[Digest, bytes | str] = {}
+        paths: dict[str, Digest] = {}
+        sizes: dict[str, int] = {}
+        for digest, entry in zip(wanted, entries, strict=True):
+            if entry is None:
+                found[digest] = "its blob is missing"
+            elif entry.size > LARGEST:
+                found[digest] = f"it has {entry.size} bytes, more than a registry takes ({LARGEST})"
+            else:
+                paths[entry.path], sizes[entry.path] = digest, entry.size
+        done = 0
+        for batch in batches(paths, sizes.__getitem__):
+            for path, content in zip(batch, self.source.read(batch), strict=True):
+                found[paths[path]] = content if isinstance(content, bytes) else "its blob is missing"
+            done += len(batch)
+            self._progress(stage, done, len(paths))
+        return found
+
+
+def size_of(digest: Digest, read: dict[Digest, ReadManifest]) -> int:
+    """Give the bytes of a manifest and all that it leads to, each content once, as the manifests tell.
+
+    Parameters
+    ----------
+    digest : Digest
+        The manifest.
+    read : dict
+        Its closure.
+    """
+    sizes: dict[Digest, int] = {}
+    waiting = [digest]
+    while waiting:
+        one = waiting.pop()
+        if one in sizes or one not in read:
+            continue
+        sizes[one] = read[one].size
+        for reference in this.references if (this := read[one].manifest) else ():
+            if reference.relation == "manifest":
+                waiting.append(reference.digest)
+            elif reference.relation != "subject":
+                sizes.setdefault(reference.digest, reference.size or 0)
+    return sum(sizes.values())
+
+
+def _point(files: TagFiles, content: bytes | OSError) -> None:
+    """Tell where a tag's link points."""
+    if isinstance(content, OSError):
+        files.current, files.problem = None, "it has no current link"
+        return
+    try:
+        files.target = parse_link(content)
+    except InvalidDigestError:
+        files.problem = "its link is empty" if not content else "its link names no digest"
+
+
+def _with_config(read: ReadManifest, content: bytes | str) -> ReadManifest:
+    if isinstance(content, str):
+        return ReadManifest(read.size, read.manifest, "", None, content)
+    try:
+        return ReadManifest(read.size, read.manifest, "", parse_config(content))
+    except ManifestError as exc:
+        return ReadManifest(read.size, read.manifest, "", None, str(exc))

@@ -343,7 +343,7 @@ def head_of(name: str, headers: str) -> Callable[[Request], bytes | None]:
     told = 'last-modified: Tue, 24 Nov 2026 11:00:00 GMT\r\netag: "x"\r\n'
 
     def answer(request: Request) -> bytes | None:
-        if request.method == "DELETE":
+        if KINDS["DeleteObject"](request):
             deleted.append(request)
         if deleted or request.method != "HEAD" or not request.path.endswith(f"/{name}"):
             return None

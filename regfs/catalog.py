@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from regfs.fsck import Finding, check
 from regfs.layout import (
     Digest,
     LayerLink,
@@ -246,6 +247,23 @@ class Catalog:
             A registry that is at work needs such an age: what is being pushed looks like garbage.
         """
         return plan(self.source, self.snapshot, older_than)
+
+    def fsck(self, verify: bool = False) -> list[Finding]:
+        """Tell what is wrong, and what a pull would make of it.
+
+        Reads every link, and asks once more for what is missing.
+
+        Parameters
+        ----------
+        verify : bool
+            Read every blob as well, and compare its digest.
+
+        Returns
+        -------
+        list of Finding
+            By repository, path and kind.
+        """
+        return check(self.source, self.snapshot, verify=verify, progress=self._progress)
 
     # -- inside ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,390 @@
+"""What is wrong with a registry's storage, as far as can be told from what was read of it. Pure.
+
+Each fault names what has to be missing for it to be one, so that whoever can look may look once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from regfs.layout import (
+    ROOT,
+    BlobData,
+    Digest,
+    LayerLink,
+    ManifestRevisionLink,
+    PathSpec,
+    SignatureLink,
+    TagCurrentLink,
+    TagIndexLink,
+    uploads_root,
+)
+from regfs.pulls import NO_MANIFEST, Answer, Broken, Pulls, is_other
+from regfs.verify import ALGORITHMS
+
+if TYPE_CHECKING:
+    from regfs.manifest import Reference
+    from regfs.snapshot import File, Repository, Snapshot, TagFiles
+
+Kind: TypeAlias = Literal[
+    "dangling-link",
+    "empty-link",
+    "malformed-link",
+    "wrong-link",
+    "tag-without-current",
+    "tag-without-revision",
+    "missing-blob",
+    "missing-link",
+    "missing-revision",
+    "wrong-size",
+    "wrong-digest",
+    "damaged-manifest",
+    "large-manifest",
+    "unknown-manifest",
+    "refused-manifest",
+    "damaged-config",
+    "unused-link",
+    "unknown-files",
+    "old-upload",
+]
+Severity: TypeAlias = Literal["error", "warning"]
+
+KINDS: Mapping[Kind, str] = {
+    "dangling-link": "a link to a blob that is not there",
+    "empty-link": "a link without content",
+    "malformed-link": "a link that names no digest that a registry knows",
+    "wrong-link": "a link that names another digest than its path",
+    "tag-without-current": "a tag with a history that names nothing now",
+    "tag-without-revision": "a tag that names a manifest which its repository does not have",
+    "missing-blob": "a manifest refers to a blob that is not there",
+    "missing-link": "a manifest refers to a blob that its repository has no link to",
+    "missing-revision": "an index refers to a manifest which its repository does not have",
+    "wrong-size": "a blob has another size than a manifest tells",
+    "wrong-digest": "a blob's content has another digest than its path",
+    "damaged-manifest": "a manifest that cannot be read",
+    "large-manifest": "a manifest of more than 4 MiB",
+    "unknown-manifest": "a manifest of an unknown media type",
+    "refused-manifest": "a manifest that can be read, but not by the registry",
+    "damaged-config": "an image's configuration that is no JSON",
+    "unused-link": "a link to a layer that no manifest of its repository refers to",
+    "unknown-files": "files that no registry writes",
+    "old-upload": "an upload that was begun more than a week ago",
+}
+
+OLD = timedelta(days=7)
+"""The age at which the registry itself purges an upload."""
+GRACE = timedelta(hours=1)
+"""A link to a layer that is younger may be of a push whose manifest is still to come."""
+
+Reading: TypeAlias = Digest | Broken | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong.
+
+    Attributes
+    ----------
+    kind : str
+        One of `KINDS`.
+    severity : str
+        "error": a pull fails. "warning": none does, yet.
+    path : str
+        The driver path of what is wrong, be it there or missing.
+    repository : str
+        Whose pulls it concerns; empty where it concerns none.
+    detail : str
+        What is wrong with it.
+    pull : str
+        What a pull that needs it gets from the registry: "works", or "fails: " and how.
+    """
+
+    kind: Kind
+    severity: Severity
+    path: str
+    repository: str
+    detail: str
+    pull: str
+
+
+class Fault(NamedTuple):
+    """A finding, if what has to be missing for it is: `absent`. `tag`: and if that still names the same."""
+
+    finding: Finding
+    absent: tuple[PathSpec, ...] = ()
+    tag: str = ""
+
+
+@dataclass(slots=True)
+class Use:
+    """Who in a repository refers to a digest: the first of its references, by which manifest, how many."""
+
+    reference: Reference
+    manifest: Digest
+    manifests: int = 1
+    sizes: set[int] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        more = f" and {self.manifests - 1} more" if self.manifests > 1 else ""
+        return f"a {self.reference.relation} of manifest {self.manifest}{more}"
+
+
+class Uses:
+    """What the manifests of a repository refer to.
+
+    Attributes
+    ----------
+    manifests : list of Digest
+        Its manifests: the revisions, and what else its tags name.
+    of : dict
+        Who refers to a digest; subjects and layers that registries need not have are left out.
+    known : bool
+        Whether all of the manifests could be read.
+    """
+
+    def __init__(self, pulls: Pulls, repository: Repository) -> None:
+        there = {one for one in repository.revisions if pulls.link("revision", repository.name, one)}
+        there.update(files.target for files in repository.tags.values() if files.target)
+        self.manifests = sorted(there)
+        self.of: dict[Digest, Use] = {}
+        self.all: set[Digest] = set(there)
+        self.known = True
+        children = []
+        for digest in self.manifests:
+            read = pulls.read(digest)
+            if read is None or read.manifest is None:
+                # One that is gone refers to nothing; of one that cannot be read, nobody knows.
+                self.known = self.known and pulls.file(digest) is None
+                continue
+            for reference in read.manifest.references:
+                if reference.relation == "subject":
+                    continue
+                self.all.add(reference.digest)
+                if reference.relation == "manifest":
+                    children.append(reference.digest)
+                if not reference.foreign:
+                    self._add(reference, digest)
+        for child in children:  # those that are no revisions, but served through a layer's link
+            read = pulls.read(child)
+            if read is not None and read.manifest is not None:
+                self.all.update(read.manifest.kept)
+
+    def _add(self, reference: Reference, manifest: Digest) -> None:
+        use = self.of.get(reference.digest)
+        if use is None:
+            use = self.of[reference.digest] = Use(reference, manifest)
+        elif use.manifest != manifest:
+            use.manifests += 1
+        if reference.size is not None:
+            use.sizes.add(reference.size)
+
+
+class Faults:
+    """Finds faults.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        What was found.
+    pulls : Pulls
+        What pulls get, with all that was learned since.
+    odd : dict
+        Of the links that no pull reads (signatures, tags' indexes) and that do not name the digest in their
+        path: as in `Pulls.links`.
+    grace : timedelta
+        How long a link to a layer may wait for a manifest.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, pulls: Pulls, odd: Mapping[PathSpec, Reading], grace: timedelta
+    ) -> None:
+        self._snapshot = snapshot
+        self._pulls = pulls
+        self._odd = odd
+        self._grace = grace
+
+    def all(self) -> Iterator[Fault]:
+        """Give all faults, in no order."""
+        needed: set[Digest] = set()
+        for _, repository in sorted(self._snapshot.repositories.items()):
+            uses = Uses(self._pulls, repository)
+            needed |= uses.all
+            yield from self._layers(repository, uses)
+            yield from self._revisions(repository)
+            yield from self._unread(repository)
+            for tag, files in sorted(repository.tags.items()):
+                yield from self._tag(repository, tag, files)
+            for digest in uses.manifests:
+                yield from self._manifest(repository.name, digest)
+            for digest, use in uses.of.items():
+                yield from self._reference(repository.name, digest, use)
+            yield from self._uploads(repository)
+        for digest in sorted(self._pulls.altered - needed):
+            if self._pulls.file(digest) is not None:
+                yield _fault("wrong-digest", BlobData(digest), "", _ALTERED, _UNUSED)
+        unknown = self._snapshot.unknown
+        if unknown.files:
+            examples = ", ".join(unknown.examples[:3])
+            detail = f"{unknown.files} files of {unknown.bytes} bytes, such as {examples}"
+            yield Fault(Finding("unknown-files", "warning", ROOT, "", detail, str(_UNREAD)))
+
+    # -- links ----------------------------------------------------------------------------------------
+
+    def _layers(self, repository: Repository, uses: Uses) -> Iterator[Fault]:
+        name = repository.name
+        for digest, file in repository.layers.items():
+            used = digest in uses.of
+            link = self._pulls.link("layer", name, digest)
+            answer = self._pulls.blob(name, digest) if used else _UNUSED
+            spec = LayerLink(name, digest)
+            yield from self._link(spec, digest, link, answer)
+            if not isinstance(link, Digest) or not uses.known or {digest, link} & uses.all:
+                continue
+            if self._pulls.file(link) is not None and self._is_old(file):
+                yield _fault("unused-link", spec, name, "no manifest refers to it", _UNUSED)
+
+    def _is_old(self, file: File) -> bool:
+        return file.modified <= self._snapshot.started - self._grace
+
+    def _revisions(self, repository: Repository) -> Iterator[Fault]:
+        name = repository.name
+        for digest in repository.revisions:
+            link = self._pulls.link("revision", name, digest)
+            answer = self._pulls.manifest(name, digest)
+            yield from self._link(ManifestRevisionLink(name, digest), digest, link, answer)
+
+    def _unread(self, repository: Repository) -> Iterator[Fault]:
+        """Look at the links that no pull reads."""
+        name = repository.name
+        for revision, digest in repository.signatures:
+            signature = SignatureLink(name, revision, digest)
+            yield from self._link(signature, digest, self._odd.get(signature, digest), _UNREAD)
+        for tag, files in repository.tags.items():
+            for digest in files.index:
+                entry = TagIndexLink(name, tag, digest)
+                yield from self._link(entry, digest, self._odd.get(entry, digest), _UNREAD)
+
+    def _link(
+        self,
+        spec: LayerLink | ManifestRevisionLink | SignatureLink | TagIndexLink,
+        digest: Digest,
+        link: Reading,
+        answer: Answer,
+    ) -> Iterator[Fault]:
+        if link is None:  # it is gone, so nothing is wrong with it
+            return
+        if not isinstance(link, Digest):
+            yield _broken(link, spec, spec.repository, answer)
+            return
+        if is_other(digest, link):
+            yield _fault("wrong-link", spec, spec.repository, f"it names {link}", answer)
+        if self._pulls.file(link) is None:
+            detail = f"there is no blob {link}"
+            yield _fault("dangling-link", spec, spec.repository, detail, answer, BlobData(link))
+
+    def _tag(self, repository: Repository, tag: str, files: TagFiles) -> Iterator[Fault]:
+        name, spec = repository.name, TagCurrentLink(repository.name, tag)
+        answer = self._pulls.tag(repository, tag)
+        if files.current is None:
+            detail = "it has an index, but no current link"
+            yield _fault("tag-without-current", spec, name, detail, NO_MANIFEST, spec, tag=tag)
+        elif files.target is None or files.target.algorithm not in ALGORITHMS:
+            broken: Broken = "malformed" if files.current.size else "empty"
+            yield _broken(broken, spec, name, answer)._replace(tag=tag)
+        elif self._pulls.file(files.target) is None:
+            blob = BlobData(files.target)
+            detail = f"there is no blob {files.target}"
+            yield _fault("dangling-link", spec, name, detail, answer, blob, tag=tag)
+        elif self._pulls.link("revision", name, files.target) is None:
+            revision = ManifestRevisionLink(name, files.target)
+            detail = f"{files.target} is no revision of its repository"
+            yield _fault("tag-without-revision", spec, name, detail, answer, revision, tag=tag)
+
+    # -- manifests and what they refer to -------------------------------------------------------------
+
+    def _manifest(self, name: str, digest: Digest) -> Iterator[Fault]:
+        read = self._pulls.read(digest)
+        if read is None or self._pulls.file(digest) is None:
+            return
+        answer = self._pulls.manifest(name, digest)
+        spec = BlobData(digest)
+        if digest in self._pulls.altered:
+            yield _fault("wrong-digest", spec, name, _ALTERED, answer)
+        if read.manifest is None:
+            kind = _KINDS_OF_MANIFESTS[read.fault]
+            yield _fault(kind, spec, name, read.problem, answer)
+        elif read.refusal:
+            yield _fault("refused-manifest", spec, name, read.refusal, answer)
+        elif read.config_problem and read.manifest.config:
+            config = read.manifest.config.digest
+            detail = f"{read.config_problem}; the config of manifest {digest}"
+            yield _fault("damaged-config", BlobData(config), name, detail, _BAD_CONFIG)
+
+    def _reference(self, name: str, digest: Digest, use: Use) -> Iterator[Fault]:
+        child = use.reference.relation == "manifest"
+        answer = self._pulls.manifest(name, digest) if child else self._pulls.blob(name, digest)
+        target = self._pulls.target(name, digest) if child else self._pulls.link("layer", name, digest)
+        blob = target if isinstance(target, Digest) and not is_other(digest, target) else digest
+        file = self._pulls.file(blob)
+        spec = BlobData(blob)
+        if file is None:
+            yield _fault("missing-blob", spec, name, f"it is {use}", answer, spec)
+        elif use.sizes - {file.size}:
+            told = ", ".join(map(str, sorted(use.sizes - {file.size})))
+            detail = f"it has {file.size} bytes, not {told}; it is {use}"
+            yield _fault("wrong-size", spec, name, detail, _OTHER if answer.works else answer)
+        if blob in self._pulls.altered and not (child and self._pulls.link("revision", name, digest)):
+            yield _fault("wrong-digest", spec, name, f"{_ALTERED}; it is {use}", answer)
+        if not child and target is None:
+            link = LayerLink(name, digest)
+            yield _fault("missing-link", link, name, f"it is {use}", answer, link)
+        elif child and file is not None and self._pulls.link("revision", name, digest) is None:
+            revision = ManifestRevisionLink(name, digest)
+            if answer.works:
+                answer = Answer(note="a layer's link leads to it, but what it refers to is garbage")
+            yield _fault("missing-revision", revision, name, f"it is {use}", answer, revision)
+
+    def _uploads(self, repository: Repository) -> Iterator[Fault]:
+        for id_, upload in repository.uploads.items():
+            times: list[datetime] = [one.started for one in upload.pending]
+            started = upload.started or (min(times) if times else upload.modified)
+            if started is not None and started <= self._snapshot.started - OLD:
+                held = upload.bytes + sum(one.bytes for one in upload.pending)
+                detail = f"begun {started:%Y-%m-%d %H:%M} UTC, it holds {held} bytes"
+                path = f"{uploads_root(repository.name)}/{id_}"
+                yield Fault(Finding("old-upload", "warning", path, repository.name, detail, str(_UNREAD)))
+
+
+_ALTERED = "its content has another digest"
+_UNREAD = Answer(note="no pull reads it")
+_UNUSED = Answer(note="no manifest refers to it")
+_BAD_CONFIG = Answer(other=True, note="cannot read it")
+_OTHER = Answer(other=True)
+_KINDS_OF_MANIFESTS: dict[str, Kind] = {
+    "damaged": "damaged-manifest",
+    "": "damaged-manifest",
+    "large": "large-manifest",
+    "type": "unknown-manifest",
+}
+
+
+def _broken(how: Broken, spec: PathSpec, repository: str, answer: Answer) -> Fault:
+    if how == "empty":
+        return _fault("empty-link", spec, repository, "it is empty", answer)
+    return _fault("malformed-link", spec, repository, "it names no digest", answer)
+
+
+def _fault(
+    kind: Kind,
+    spec: PathSpec,
+    repository: str,
+    detail: str,
+    pull: Answer,
+    *absent: PathSpec,
+    tag: str = "",
+) -> Fault:
+    severity: Severity = "warning" if pull.works else "error"
+    return Fault(Finding(kind, severity, spec.path, repository, detail, str(pull)), absent, tag)

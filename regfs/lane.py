@@ -18,7 +18,7 @@ from regfs._version import __version__
 from regfs.errors import UNREADABLE, of_service, translate
 from regfs.fast import FastLane
 from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, transient
-from regfs.session import open_session, session_class
+from regfs.session import forget_echo, open_session, session_class
 from regfs.sigv4 import Credentials
 
 if TYPE_CHECKING:
@@ -277,7 +277,11 @@ class CanonicalLane:
         session = await self.session()
         if body is not None:  # a file, as aiohttp would send large bytes in one go
             fields["Body"] = _Body(body)
-        return await getattr(session, method)(Bucket=self.space.bucket, **fields)
+        try:
+            return await getattr(session, method)(Bucket=self.space.bucket, **fields)
+        except Exception as exc:
+            forget_echo(exc)
+            raise
 
     async def call(self, method: str, key: str, **fields: Any) -> Any:
         """Send one request, again where that may help, and translate what still fails."""
@@ -358,7 +362,4 @@ class CanonicalLane:
 
     def failed(self, key: str, error: BaseException) -> OSError:
         """Give the builtin error of a failure, with the full URL."""
-        response = getattr(error, "response", None)
-        if isinstance(response, dict) and "Error" in response:  # S3 sends back a token that it does not like
-            response["Error"] = {name: response["Error"].get(name, "") for name in ("Code", "Message")}
         return translate(error, self.space.url(self.space.path(key)), self.parameters.endpoint_url or "")

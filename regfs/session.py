@@ -142,6 +142,13 @@ def _leads_nowhere(response: Any) -> bool:
     return response.status_code in REDIRECTIONS and "x-amz-bucket-region" not in response.headers
 
 
+def forget_echo(error: Any) -> None:
+    """Keep of an error what it says: S3 sends back with it a token that it does not like."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict) and "Error" in response:
+        response["Error"] = {name: response["Error"].get(name, "") for name in ("Code", "Message")}
+
+
 class _Direct:
     """Sends requests to whom they are for: aiohttp would follow a redirection, with the session token."""
 

@@ -42,7 +42,7 @@ class Credentials(NamedTuple):
     token: str = ""
 
     def __repr__(self) -> str:
-        return f"Credentials({self.access_key!r}, ...)"
+        return "Credentials(...)"
 
 
 def quote(text: str, safe: str = "/") -> str:

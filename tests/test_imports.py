@@ -152,7 +152,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": set(),
     "cli.errors": {"cli", "errors", "values"},
-    "cli.place": {"cli.errors", "driver", "filesystem", "paths", "values"},
+    "cli.place": {"cli.errors", "config", "driver", "filesystem", "paths", "values"},
     "cli.output": set(),
     "cli.options": {"cli.errors", "cli.output", "cli.place"},
     "cli.sides": {"cli.errors", "errors", "transfer", "waiting"},

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "regfs") -> int:
     except KeyboardInterrupt:
         return 130
     except ModuleNotFoundError as exc:
-        if exc.name not in ("click", "rich"):
+        if (exc.name or "").partition(".")[0] not in ("click", "rich"):
             raise
         sys.stderr.write(f"regfs: {MISSING}\n")
         return 1

@@ -42,6 +42,10 @@ MEANING = {
 """What each code means, for the help and the README."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, of which the user has been told already: to tidy up may take a while."""
+
+
 class Failure(click.ClickException):
     """A failure that is told in one line.
 
@@ -98,10 +102,9 @@ def told() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt as exc:
-        raise Failure("interrupted", Code.INTERRUPTED) from exc
-    except click.Abort as exc:  # at a question
-        raise Failure("interrupted", Code.INTERRUPTED) from exc
+    except (KeyboardInterrupt, click.Abort) as exc:  # click's at a question
+        said = isinstance(exc, Interrupted) or isinstance(exc.__context__, Interrupted)
+        raise Failure("" if said else "interrupted", Code.INTERRUPTED) from exc
     except BrokenPipeError as exc:
         if exc.filename is not None:  # not ours: the service's
             raise Failure(one_line(exc), _code(exc)) from exc
@@ -109,7 +112,7 @@ def told() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Failure("", Code.PIPE) from exc
     except ModuleNotFoundError as exc:
-        if exc.name not in ("click", "rich"):
+        if (exc.name or "").partition(".")[0] not in ("click", "rich"):
             raise
         raise Failure(MISSING) from exc
     except (OSError, ValueError) as exc:

@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from regfs._version import __version__
-from regfs.cli.errors import MEANING, Code, Failure, told
+from regfs.cli.errors import MEANING, Code, Interrupted, told
 
 
 class Verb(NamedTuple):
@@ -149,20 +149,26 @@ def run(arguments: Sequence[str] | None, program: str) -> int:
             )
         except SystemExit as exc:  # click's way to say it
             return exc.code if isinstance(exc.code, int) else Code.FAILED
-        except KeyboardInterrupt:
-            Failure("interrupted").show()
+        except KeyboardInterrupt:  # before a verb has begun
             return Code.INTERRUPTED
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a verb as Ctrl-C does: through all that it has to tidy up."""
+    """Let SIGTERM and SIGHUP end a verb as Ctrl-C does: through all that it has to tidy up.
+
+    That may take a while, so Ctrl-C is told of at once; another one leaves it at that.
+    """
 
     def end(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
+        if number != signal.SIGINT:
+            raise SystemExit(128 + number)
+        click.echo("regfs: interrupted", err=True)
+        raise Interrupted
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    free = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    ours: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
+    ours |= dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
+    free = [number for number, handler in ours.items() if signal.getsignal(number) == handler]
     before = {number: signal.signal(number, end) for number in free}
     try:
         yield

@@ -5,6 +5,7 @@ Nothing is opened before a verb asks for it.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from regfs.driver import StorageDriver
     from regfs.filesystem import RegistryFileSystem
 
-_VARIABLES = "REGISTRY_STORAGE_S3"
+_VARIABLES = ("REGISTRY_STORAGE_S3_", "REGISTRY_STORAGE_S3AWS_")
 
 
 def is_remote(path: str) -> bool:
@@ -43,6 +44,16 @@ def split(path: str) -> tuple[str, str]:
                 f"{path}: write {PROTOCOL}://BUCKET/path, or {PROTOCOL}:///path with -o or --config"
             )
     return split_url(path)
+
+
+def _of_environment() -> dict[str, Any]:
+    """Give the parameters that the registry's variables set where there is no ``config.yml``."""
+    if not any(name.startswith(_VARIABLES) and os.environ[name] for name in os.environ):
+        return {}
+    from regfs import config
+
+    found = config.read(io.StringIO(""), os.environ)
+    return {key: value for key, (value, _) in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -81,10 +92,9 @@ class Place:
             except ValueError as exc:
                 raise Refusal(f"anon: {options['anon']!r} {exc}") from exc
         if self.config is not None:
-            options["config"] = self.config
-        elif any(name.startswith(f"{_VARIABLES}_") and os.environ[name] for name in os.environ):
-            options["config"] = os.devnull  # an empty file, and over it the registry's variables
-        return options
+            options["config"] = self.config  # which the environment overrides by itself
+            return options
+        return {**_of_environment(), **options}
 
     def filesystem(self, bucket: str = "") -> RegistryFileSystem:
         """Open the filesystem; no connection is made yet."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,22 +21,25 @@ from click.testing import CliRunner, Result
 from regfs.cli.group import cli
 
 Regfs = Callable[..., Result]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
-@pytest.fixture
-def config(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A registry's config.yml for the empty place of ``options``."""
-    path = tmp_path_factory.mktemp("config") / "config.yml"
+def write_config(path: Any, options: dict[str, Any]) -> str:
+    """Write a registry's config.yml."""
     path.write_text(yaml.safe_dump({"version": 0.1, "storage": {"s3": options}}))
     return str(path)
 
 
 @pytest.fixture
+def config(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The config.yml of the empty place of ``options``."""
+    return write_config(tmp_path_factory.mktemp("config") / "config.yml", options)
+
+
+@pytest.fixture
 def proxied(proxied_options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same through the counting proxy."""
-    path = tmp_path_factory.mktemp("config") / "config.yml"
-    path.write_text(yaml.safe_dump({"version": 0.1, "storage": {"s3": proxied_options}}))
-    return str(path)
+    return write_config(tmp_path_factory.mktemp("config") / "config.yml", proxied_options)
 
 
 @pytest.fixture
@@ -40,26 +49,103 @@ def regfs(config: str, monkeypatch: pytest.MonkeyPatch) -> Regfs:
 
     def run(*arguments: str, code: int = 0, **kwargs: Any) -> Result:
         result = CliRunner().invoke(cli, list(arguments), prog_name="regfs", **kwargs)
-        assert result.exit_code == code, (result.output, result.exception)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, (result.stdout, result.stderr)
         return result
 
     return run
 
 
+def _interruptible() -> None:
+    # A shell's background jobs ignore it, and their children with them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _environment(config: str, environ: dict[str, str] | None) -> dict[str, str]:
+    return {**os.environ, "REGFS_CONFIG": config, **(environ or {})}
+
+
 @pytest.fixture
-def process(config: str) -> Callable[..., subprocess.Popen[bytes]]:
+def start(config: str) -> Iterator[Start]:
     """Start the command as a process of its own, on the empty place."""
+    with contextlib.ExitStack() as stack:
 
-    def start(
-        *arguments: str, environ: dict[str, str] | None = None, **kwargs: Any
-    ) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "regfs", *arguments],
-            env={**os.environ, "REGFS_CONFIG": config, **(environ or {})},
-            stdin=kwargs.pop("stdin", subprocess.DEVNULL),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **kwargs,
-        )
+        def begin(
+            *arguments: str, environ: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL
+        ) -> subprocess.Popen[bytes]:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "regfs", *arguments],
+                    env=_environment(config, environ),
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    preexec_fn=_interruptible,
+                )
+            )
+            stack.callback(process.kill)
+            return process
 
-    return start
+        yield begin
+
+
+@dataclass
+class Terminal:
+    """The command on a terminal of its own."""
+
+    process: subprocess.Popen[bytes]
+    descriptor: int
+    said: str = ""
+
+    def expect(self, text: str, timeout: float = 60) -> None:
+        """Read until a text has been written."""
+        deadline = time.monotonic() + timeout
+        while text not in self.said:
+            assert time.monotonic() < deadline, f"{text!r} never came: {self.said!r}"
+            if select.select([self.descriptor], [], [], 0.2)[0]:
+                self._read()
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self.descriptor, 65536)
+        except OSError:  # Linux' way to say that nobody has it open any more
+            return False
+        self.said += data.decode()
+        return bool(data)
+
+    def type(self, text: str) -> None:
+        """Type something."""
+        os.write(self.descriptor, text.encode())
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end, and give the exit code and all that was written."""
+        while self._read():
+            pass
+        return self.process.wait(60), self.said
+
+
+@pytest.fixture
+def terminal(config: str) -> Iterator[Callable[..., Terminal]]:
+    """Start the command on a terminal."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(*arguments: str, environ: dict[str, str] | None = None) -> Terminal:
+            ours, theirs = pty.openpty()
+            stack.callback(os.close, ours)
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "regfs", *arguments],
+                    env={**_environment(config, environ), "TERM": "xterm", "COLUMNS": "80"},
+                    stdin=theirs,
+                    stdout=theirs,
+                    stderr=theirs,
+                    preexec_fn=_interruptible,
+                    start_new_session=True,
+                )
+            )
+            os.close(theirs)
+            stack.callback(process.kill)
+            return Terminal(process, ours)
+
+        yield begin

@@ -1,0 +1,69 @@
+"""Ctrl-C in a blocking call left its coroutine running: an interrupted upload went on and was published."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy import CountingProxy, Request
+    from servers import Place
+
+_PROGRAM = """
+import json, signal, sys, time
+import regfs
+signal.signal(signal.SIGINT, signal.default_int_handler)
+options, local = json.loads(sys.argv[1])
+fs = regfs.RegistryFileSystem(**options)
+print("begin", flush=True)
+try:
+    fs.put_file(local, "/file")
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.stdin.read()  # as a notebook goes on
+    print(fs.exists("/file"), len(fs.uploads()), flush=True)
+"""
+
+
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+def test_an_interrupted_put(
+    proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place, tmp_path: Path
+) -> None:
+    local = tmp_path / "file"
+    local.write_bytes(b"x" * 12 * 2**20)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        if "partNumber" in request.query:
+            reached.set()
+            go_on.wait(30)
+
+    proxy.fault = hold
+    options = {**proxied_options, "chunksize": "5MiB"}
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, json.dumps([options, str(local)])],
+        env=dict(os.environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert reached.wait(60)
+            process.send_signal(signal.SIGINT)
+            threading.Timer(0.5, go_on.set).start()
+            said, _ = process.communicate("\n", timeout=60)
+        finally:
+            go_on.set()
+            process.kill()
+    assert said.split("\n") == ["begin", "interrupted", "False 0", ""]
+    assert (raw.keys(), raw.uploads()) == ([], [])
+    assert not any(request.method == "POST" and "uploadId" in request.query for request in proxy.requests)

@@ -85,20 +85,6 @@ def scan(source: Source, progress: Progress | None = None, *, configs: bool = Tr
     return _Scan(source, progress or (lambda *_: None), configs).run()
 
 
-def read_manifest(content: bytes) -> ReadManifest:
-    """Take a manifest's content for what it is, be it damaged."""
-    try:
-        return ReadManifest(len(content), parse_manifest(content))
-    except ManifestError as exc:
-        return ReadManifest(len(content), problem=str(exc))
-
-
-def too_large(size: int) -> ReadManifest:
-    """Give what stands for a manifest that is larger than one may be, and is not read."""
-    problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
-    return ReadManifest(size, problem=problem)
-
-
 def scan_part(source: Source, directories: Iterable[str], pending: Iterable[Any] = ()) -> Snapshot:
     """Look at some directories alone: what they list, what their uploads and tags tell. No manifest is read.
 
@@ -286,10 +272,7 @@ class _Scan:
         for digest in wanted:
             size = self.found.blobs[digest].size
             if size > LARGEST:
-                problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
-                self.found.manifests[digest] = ReadManifest(
-                    size, problem=problem, fault="large", refusal=problem
-                )
+                self.found.manifests[digest] = too_large(size)
             else:
                 small.append(digest)
         paths = {BlobData(digest).path: digest for digest in small}
@@ -380,6 +363,12 @@ class _Scan:
 
     def _changed(self, what: Literal["appeared", "vanished"], path: str) -> None:
         self.found.changes.append(Change(what, path))
+
+
+def too_large(size: int) -> ReadManifest:
+    """Give what stands for a manifest that is larger than one may be, and is not read."""
+    problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
+    return ReadManifest(size, problem=problem, fault="large", refusal=problem)
 
 
 def understand(content: bytes) -> ReadManifest:

@@ -1,0 +1,31 @@
+"""A registry's bucket as tables: pandas DataFrames, dask DataFrames, Parquet files.
+
+``Frames`` makes them in one process, ``DaskFrames`` in many. Both have the same columns and dtypes, which
+`SCHEMAS` holds and the attributes' docstrings tell. Nothing above this package imports pandas or dask, and
+importing it imports neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from regfs.frames.schemas import SCHEMAS, Column, Schema
+
+if TYPE_CHECKING:
+    from regfs.frames.distributed import DaskFrames
+    from regfs.frames.tables import Frames
+
+__all__ = ["SCHEMAS", "Column", "DaskFrames", "Frames", "Schema"]
+
+_HOMES = {"DaskFrames": "distributed", "Frames": "tables"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'regfs.frames' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"regfs.frames.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,218 @@
+"""A registry's bucket as dask DataFrames: every worker lists and reads a part of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
+
+from regfs.catalog import Catalog
+from regfs.frames import partitions
+from regfs.frames.making import frame
+from regfs.frames.partitions import ANSWERS, COMMON, HEADS, HEXES, LISTED, NEEDS, QUESTIONS, READ
+from regfs.frames.schemas import CATALOG, CATEGORY
+from regfs.layout import BLOBS, REPOSITORIES
+from regfs.search import no_registry
+from regfs.source import Source, spread
+
+try:
+    import dask.dataframe
+    import dask.dataframe.utils
+except ImportError as exc:
+    raise ImportError('tables by many processes need dask: pip install "regfs[dask]"') from exc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from typing_extensions import Self
+
+    from regfs.frames.schemas import Schema
+
+# Parts of dask have no types.
+dd: Any = dask.dataframe
+delayed: Any = dask.delayed  # type: ignore[attr-defined]
+clear_known_categories: Any = dask.dataframe.utils.clear_known_categories
+
+PARTITIONS = 32
+_LEAST = ""
+_MOST = "~"  # behind every letter that a digest may have
+
+
+class DaskTable:
+    """An attribute that makes a dask DataFrame whenever it is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.__doc__ = CATALOG[name].docstring()
+
+    @overload
+    def __get__(self, instance: None, owner: type[DaskFrames]) -> Self: ...
+    @overload
+    def __get__(self, instance: DaskFrames, owner: type[DaskFrames]) -> Any: ...
+    def __get__(self, instance: DaskFrames | None, owner: type[DaskFrames]) -> Self | Any:
+        return self if instance is None else instance[self.name]
+
+
+class DaskFrames:
+    """What a registry's bucket holds, as dask DataFrames.
+
+    The tables of :class:`~regfs.frames.Frames` that tell what there is, with the same columns, dtypes and
+    rows. `blobs`, `manifests` and `references` are partitioned by the first two digits of the digest, and
+    sorted by it: a worker lists the blobs that begin so and reads the manifests among them. The others are
+    partitioned by repository. The categories of `repository` and `media_type` are known once computed.
+
+    Nothing is read when the object is made. When the first frame is asked for, repositories' directories are
+    listed to find out how to divide them: one LIST for each, level by level, until there are four times as
+    many as partitions. All else is read when a frame is computed, in the workers, and anew each time unless
+    it is persisted. Compute several frames with one ``dask.compute``, so that nothing is read twice.
+
+    Unlike a :class:`~regfs.catalog.Catalog` it asks for nothing a second time: what a registry writes
+    meanwhile may be seen in one part and not yet in another.
+
+    Parameters
+    ----------
+    fs : AbstractFileSystem, storage driver or Catalog
+        What to read through. It travels to the workers, so it has to pickle; a filesystem of regfs takes
+        nothing along that it found in the environment, where each worker finds its own.
+    npartitions : int
+        Partitions of each frame, 1 to 256. Fewer where there are fewer directories of repositories.
+
+    Raises
+    ------
+    ImportError
+        When it is imported: dask, pandas or pyarrow is not there.
+    TypeError, ValueError
+        `fs` or `npartitions` are none.
+    regfs.NoRegistryError, OSError
+        When a frame is asked for, or computed, as of a catalog.
+
+    Examples
+    --------
+    >>> frames = DaskFrames(fs, npartitions=64)  # doctest: +SKIP
+    >>> frames.blobs.query("repositories == 0")["size"].sum().compute()  # doctest: +SKIP
+    """
+
+    repositories = DaskTable("repositories")
+    tags = DaskTable("tags")
+    history = DaskTable("history")
+    manifests = DaskTable("manifests")
+    references = DaskTable("references")
+    blobs = DaskTable("blobs")
+    uploads = DaskTable("uploads")
+    links = DaskTable("links")
+
+    def __init__(self, fs: Any, npartitions: int = PARTITIONS) -> None:
+        if not 1 <= npartitions <= HEXES:
+            raise ValueError(f"npartitions {npartitions}: must be 1 to {HEXES}")
+        self.source = fs.source if isinstance(fs, Catalog) else Source(fs)
+        self.npartitions = npartitions
+
+    def __repr__(self) -> str:
+        return f"DaskFrames({self.source.url('/')!r}, npartitions={self.npartitions})"
+
+    def __getitem__(self, name: str) -> Any:
+        """Make a frame, by its name."""
+        if name not in CATALOG:
+            raise KeyError(f"{name}: no such frame; there are {', '.join(CATALOG)}")
+        schema = CATALOG[name]
+        if name == "blobs":
+            return self._homes(partitions.blobs, schema, self._needs, self._listed)
+        if name == "references":
+            return self._homes(partitions.references, schema, self._read)
+        if name == "manifests":
+            return self._homes(partitions.manifests, schema, self._read, self._heads, self._answers)
+        parts = [delayed(partitions.table)(name, part, pure=True) for part in self._looks]
+        return dd.from_delayed(parts, meta=_meta(schema), verify_meta=False)
+
+    # -- by repository --------------------------------------------------------------------------------
+
+    @cached_property
+    def _looks(self) -> list[Any]:
+        """Looks at the repositories' directories, one for each partition."""
+        directories = self._directories()
+        count = min(self.npartitions, len(directories)) or 1
+        groups = [[one for several in directories[at::count] for one in several] for at in range(count)]
+        pending = delayed(Source.uploads)(self.source)
+        everywhere = [one for group in groups for one in group]
+        return [
+            delayed(partitions.look)(self.source, group, None if at else everywhere, pending)
+            for at, group in enumerate(groups)
+        ]
+
+    def _directories(self) -> list[tuple[str, ...]]:
+        """Divide the repositories' directory: several for what belongs to one repository."""
+        done: list[tuple[str, ...]] = []
+        waiting: Sequence[str] = self.source.directories(REPOSITORIES)
+        if not waiting and not self.source.directories(BLOBS):
+            raise no_registry(self.source)
+        while waiting and len(done) + len(waiting) < 4 * self.npartitions:
+            below = spread(self.source.directories, waiting)
+            owned = [tuple(one for one in names if _own(one)) for names in below]
+            done += [names for names in owned if names]
+            waiting = [one for names in below for one in names if not _own(one)]
+        return done + [(one,) for one in waiting]
+
+    # -- by digest ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _bounds(self) -> list[int]:
+        """The first two digits of each partition's first digest, and the end."""
+        return [at * HEXES // self.npartitions for at in range(self.npartitions + 1)]
+
+    @cached_property
+    def _divisions(self) -> tuple[str, ...]:
+        return (_LEAST, *(f"{COMMON}:{first:02x}" for first in self._bounds[1:-1]), _MOST)
+
+    @cached_property
+    def _listed(self) -> Any:
+        parts = [
+            delayed(partitions.listed)(self.source, first, end - 1)
+            for first, end in zip(self._bounds, self._bounds[1:], strict=False)
+        ]
+        meta = _meta(LISTED).set_index("digest")
+        return dd.from_delayed(parts, meta=meta, divisions=self._divisions, verify_meta=False)
+
+    @cached_property
+    def _heads(self) -> Any:
+        parts = [delayed(partitions.heads)(part) for part in self._looks]
+        return self._sent(dd.from_delayed(parts, meta=_meta(HEADS), verify_meta=False))
+
+    @cached_property
+    def _read(self) -> Any:
+        return self._homes(partitions.read, READ, self._heads, self._listed, source=self.source)
+
+    @cached_property
+    def _needs(self) -> Any:
+        return self._sent(self._homes(partitions.needs, NEEDS, self._read, self._heads))
+
+    @cached_property
+    def _answers(self) -> Any:
+        questions = self._sent(self._homes(partitions.questions, QUESTIONS, self._read))
+        given = self._homes(partitions.answers, ANSWERS, questions, self._listed, source=self.source)
+        return self._sent(dd.concat([given, self._homes(partitions.told, ANSWERS, self._read)]))
+
+    def _sent(self, travelling: Any) -> Any:
+        """Send rows to the homes of their digests."""
+        return travelling.set_index("digest", divisions=self._divisions)
+
+    def _homes(
+        self, function: Callable[..., pd.DataFrame], schema: Schema, *frames: Any, **others: Any
+    ) -> Any:
+        """Do something at each home, with what is there of some frames."""
+        meta = _meta(schema)
+        if schema is READ:
+            meta = meta.set_index("digest")
+        first, *more = frames
+        return first.map_partitions(function, *more, meta=meta, align_dataframes=False, **others)
+
+
+def _own(directory: str) -> bool:
+    """Tell whether a directory is a repository's own, and does not hold others."""
+    return directory.rpartition("/")[2].startswith("_")
+
+
+def _meta(schema: Schema) -> pd.DataFrame:
+    """Make an empty frame; categories that are not the same in every registry are unknown."""
+    unknown = [one.name for one in schema.columns if one.dtype == CATEGORY and not one.categories]
+    empty: pd.DataFrame = clear_known_categories(frame(schema, ()), cols=unknown)
+    return empty

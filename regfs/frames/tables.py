@@ -1,0 +1,154 @@
+"""A catalog as pandas DataFrames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from regfs.frames.making import frame
+from regfs.frames.parquet import write
+from regfs.frames.rows import CATALOG, USAGE, Row, finding
+from regfs.frames.schemas import SCHEMAS
+from regfs.layout import ROOT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from typing_extensions import Self
+
+    from regfs.catalog import Catalog
+    from regfs.snapshot import Snapshot
+    from regfs.usage import Usage
+
+
+class Table:
+    """An attribute that makes a table whenever it is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.__doc__ = SCHEMAS[name].docstring()
+
+    @overload
+    def __get__(self, instance: None, owner: type[Frames]) -> Self: ...
+    @overload
+    def __get__(self, instance: Frames, owner: type[Frames]) -> pd.DataFrame: ...
+    def __get__(self, instance: Frames | None, owner: type[Frames]) -> Self | pd.DataFrame:
+        return self if instance is None else instance[self.name]
+
+
+class Frames:
+    """What a registry's bucket holds, as pandas DataFrames.
+
+    The catalog reads the bucket once, when the first frame is asked for. Each frame is made anew whenever it
+    is asked for, so it may be changed at will; keep it in a variable to use it more than once. All have the
+    columns and dtypes of :data:`regfs.frames.SCHEMAS`, which ``help(Frames.blobs)`` and so on show: text is
+    "string[pyarrow]", what repeats itself "category", times are in UTC, what is missing is NA.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        What was found in the bucket.
+
+    Raises
+    ------
+    ImportError
+        When it is imported: pandas or pyarrow is not there.
+    regfs.NoRegistryError, OSError
+        When a frame is asked for, as of :class:`~regfs.catalog.Catalog`.
+
+    Examples
+    --------
+    >>> frames = Frames(Catalog(fs))  # doctest: +SKIP
+    >>> frames.blobs.nlargest(10, "size")  # doctest: +SKIP
+    """
+
+    repositories = Table("repositories")
+    tags = Table("tags")
+    history = Table("history")
+    manifests = Table("manifests")
+    references = Table("references")
+    blobs = Table("blobs")
+    uploads = Table("uploads")
+    links = Table("links")
+    usage_repositories = Table("usage_repositories")
+    usage_tags = Table("usage_tags")
+    sharing = Table("sharing")
+    growth = Table("growth")
+    findings = Table("findings")
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._usage: tuple[Snapshot, Usage] | None = None
+
+    def __repr__(self) -> str:
+        return f"Frames({self.catalog!r})"
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the frames' names."""
+        return iter(SCHEMAS)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """Make a frame, by its name."""
+        if name not in SCHEMAS:
+            raise KeyError(f"{name}: no such frame; there are {', '.join(SCHEMAS)}")
+        names = sorted(self.catalog.snapshot.repositories)
+        return frame(SCHEMAS[name], self._rows(name), {"repository": names, "other": names})
+
+    def to_parquet(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        only: Sequence[str] = tuple(SCHEMAS),
+        overwrite: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """Write a Parquet file for each frame, NAME.parquet.
+
+        The files are compressed with zstd. Their Arrow schema tells each column's unit and meaning, and in
+        its own metadata what place the frame is of, when that was looked at, and what a row is. They appear
+        all together when all are written, as far as the filesystem can, and none after a failure.
+
+        Parameters
+        ----------
+        directory : str or path-like
+            A local directory, which is made if it is not there, or any fsspec URL.
+        only : sequence of str
+            The frames; all by default, `findings` among them, for which every link is read.
+        overwrite : bool
+            Replace files that are there.
+        storage_options : mapping, optional
+            For the URL's filesystem.
+
+        Returns
+        -------
+        list of str
+            The files, as their filesystem names them.
+
+        Raises
+        ------
+        FileExistsError
+            One of the files is there; nothing was written.
+        KeyError
+            A frame's name is none.
+        OSError
+            It could not be written.
+        """
+        snapshot, source = self.catalog.snapshot, self.catalog.source
+        about = {
+            "place": source.url(ROOT),
+            "rootdirectory": getattr(getattr(source.fs, "parameters", None), "root_directory", ""),
+            "started": snapshot.started.isoformat(),
+            "ended": snapshot.ended.isoformat(),
+        }
+        making = ((name, self[name]) for name in only)
+        return write(making, list(only), directory, about, overwrite, dict(storage_options or {}))
+
+    def _rows(self, name: str) -> Iterable[Row]:
+        if name in CATALOG:
+            return CATALOG[name](self.catalog)
+        if name == "findings":
+            return map(finding, self.catalog.fsck())
+        snapshot = self.catalog.snapshot
+        if self._usage is None or self._usage[0] is not snapshot:
+            self._usage = snapshot, self.catalog.usage()
+        return USAGE[name](self._usage[1])

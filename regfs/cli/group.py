@@ -43,8 +43,12 @@ VERBS: dict[str, dict[str, Verb]] = {
         "show": Verb("image", "Show all there is to tell of an image, an index or an artifact."),
         "files": Verb("image", "List the files in an image's layers."),
         "usage": Verb("registry", "Tell which repository, or which tag, uses how much."),
+        "export": Verb("share", "Write all there is to know as Parquet files."),
+        "report": Verb("share", "Write a page about all of it, to be read in a browser."),
     },
     "Care": {
+        "orphans": Verb("care", "List the blobs that nothing needs, and --apply their deletion."),
+        "fsck": Verb("care", "Look for what is broken, and tell what a pull would get."),
         "uploads": Verb("uploads", "List uploads that were never ended, and --abort them."),
         "doctor": Verb("doctor", "Check all that a registry's driver needs, and say what to change."),
     },

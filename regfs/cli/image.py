@@ -11,8 +11,7 @@ from regfs.cli.errors import Failure, Refusal
 from regfs.cli.options import shared
 from regfs.cli.output import Column, Output, counted
 from regfs.cli.place import Place
-from regfs.cli.registry import sizes_option
-from regfs.cli.scanning import RepositoryName, open_source, plain, section, short, stages
+from regfs.cli.scanning import RepositoryName, open_source, plain, section, short, sizes_option, stages
 from regfs.layout import BlobData
 
 if TYPE_CHECKING:

@@ -17,16 +17,13 @@ from regfs.cli.scanning import (
     open_source,
     plain,
     short,
+    sizes_option,
     stages,
     url_argument,
 )
 
 if TYPE_CHECKING:
     from regfs.usage import Totals, Usage
-
-sizes_option = click.option(
-    "-h/-b", "--human/--bytes", default=True, help="Sizes for reading (default), or in bytes."
-)
 
 
 @click.command()

@@ -34,6 +34,10 @@ _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 url_argument = click.argument("url", default="/", metavar="[regfs://BUCKET]")
 """The place of a whole registry; see :func:`open_source`."""
+sizes_option = click.option(
+    "-h/-b", "--human/--bytes", default=True, help="Sizes for reading (default), or in bytes."
+)
+"""How tables tell sizes."""
 
 
 def open_source(place: Place, url: str) -> Source:
@@ -81,12 +85,12 @@ def stages() -> Iterator[Progress]:
 
 
 class _Stages:
-    """A bar for each stage."""
+    """One line, of what goes on now."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
         self._progress: Any = None
-        self._tasks: dict[str, Any] = {}
+        self._stage = ""
         self._lock = threading.Lock()
 
     def tell(self, stage: str, done: int, total: int | None) -> None:
@@ -95,9 +99,10 @@ class _Stages:
                 if time.monotonic() - self._begun < _PATIENCE:
                     return
                 self._start()
-            if stage not in self._tasks:
-                self._tasks[stage] = self._progress.add_task(stage, total=total)
-            self._progress.update(self._tasks[stage], completed=done, total=total)
+            if stage != self._stage:
+                self._stage = stage
+                self._progress.reset(0)
+            self._progress.update(0, description=stage, completed=done, total=total)
 
     def _start(self) -> None:
         from rich import progress
@@ -106,6 +111,7 @@ class _Stages:
         columns = [progress.TextColumn("{task.description}"), progress.BarColumn()]
         columns += [progress.TextColumn("{task.completed:,}"), progress.TimeElapsedColumn()]
         self._progress = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress.add_task("", total=None)
         self._progress.start()
 
     def end(self) -> None:

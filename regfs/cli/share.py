@@ -1,0 +1,94 @@
+"""The verbs that make something to be handed on: ``export``, ``report``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from regfs.cli.errors import Refusal
+from regfs.cli.options import shared
+from regfs.cli.output import Output, counted, size
+from regfs.cli.place import Place, is_remote, split
+from regfs.cli.scanning import catalog, needs_extra, url_argument, whole_file
+
+
+@click.command()
+@click.argument("directory", metavar="DIRECTORY")
+@url_argument
+@click.option("--only", "names", multiple=True, metavar="NAME", help="This table alone; may be repeated.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@shared
+def export(
+    place: Place, out: Output, directory: str, url: str, *, names: tuple[str, ...], overwrite: bool
+) -> None:
+    """Write all there is to know as Parquet files, one for each table.
+
+    DIRECTORY is local, or a URL of any filesystem that fsspec knows; one that begins with regfs:// has the
+    same parameters as the registry. The files appear together when all are written. Each column's unit and
+    meaning stand in the file. The table "findings" takes a read of each link; leave it out with --only.
+
+    JSON: an array of objects with path.
+    """
+    try:
+        from regfs.frames import SCHEMAS, Frames
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("pandas", "pyarrow"):
+            raise
+        raise needs_extra("pandas", exc) from exc
+    if strange := [name for name in names if name not in SCHEMAS]:
+        raise Refusal(f"--only {strange[0]}: there is no such table; there are {', '.join(SCHEMAS)}")
+    options = place.options(split(directory)[0]) if is_remote(directory) else {}
+    with catalog(place, url) as found:
+        try:
+            paths = Frames(found).to_parquet(
+                directory, only=names or tuple(SCHEMAS), overwrite=overwrite, storage_options=options
+            )
+        except FileExistsError as exc:
+            raise Refusal(
+                f"{exc.filename}: is there already; give another directory, or --overwrite"
+            ) from exc
+    if out.as_json:
+        out.table([], ({"path": path} for path in paths))
+    else:
+        out.lines(paths)
+        out.note(f"wrote {counted(len(paths), 'table')}")
+
+
+@click.command()
+@click.argument("file", metavar="FILE.html")
+@url_argument
+@click.option("--fsck/--no-fsck", default=True, help="With what fsck finds (default), or without.")
+@shared
+def report(place: Place, out: Output, file: str, url: str, *, fsck: bool) -> None:
+    """Write a page about the registry: who uses how much, what is shared, what is broken.
+
+    One file that needs nothing else: it opens from the disk, without network and without scripts, and can
+    be printed. It tells the bucket, the root directory and the names of repositories and tags, but no
+    credentials. "-" writes to stdout.
+
+    JSON: an object with path and bytes.
+    """
+    try:
+        from regfs.report import make
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("jinja2", "squarify"):
+            raise
+        raise needs_extra("report", exc) from exc
+    if file == "-" and out.as_json:
+        raise Refusal("--json: the page is the output")
+    with _target(file) as write:
+        with catalog(place, url) as found:
+            page = make(found, findings=fsck)
+        write(page)
+    length = len(page.encode())
+    if out.as_json:
+        out.record({"path": file, "bytes": length})
+    elif file != "-":
+        out.note(f"wrote {file}, {size(length)}")
+
+
+def _target(file: str) -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext(click.echo) if file == "-" else whole_file(file, "report")

@@ -1,0 +1,251 @@
+"""What the page shows of a catalog: the largest of each kind, and the rest as one line. Pure but for fsck.
+
+So the page stays small, however many repositories there are.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from regfs.layout import Digest
+from regfs.report.charts import Tile
+
+if TYPE_CHECKING:
+    from regfs.catalog import Catalog
+    from regfs.plan import Plan
+    from regfs.records import UploadRecord
+    from regfs.snapshot import Change, File
+    from regfs.usage import Month, RepositoryUsage, Sharing, TagUsage, Totals, Usage
+
+REPOSITORIES = 60
+TAGS = 20
+BLOBS = 25
+PAIRS = 15
+MATRIX = 12
+FINDINGS = 100
+UPLOADS = 20
+MONTHS = 36
+NAMESPACES, MORE_NAMESPACES = 8, 24
+IN_NAMESPACE = 14
+_OLD = timedelta(days=1)
+_STALE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class BlobRow:
+    """A large blob: what manifests have it for, and who needs it."""
+
+    digest: Digest
+    file: File
+    role: str
+    repositories: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the page shows; sizes in bytes, times in UTC.
+
+    Attributes
+    ----------
+    place : dict
+        Bucket, root directory and endpoint, as far as there are such things.
+    taken, ended : datetime
+        When the look began and ended.
+    counts : dict
+        How many repositories, tags, manifests and blobs.
+    kinds : list of (name, size, class, meaning)
+        What all bytes are made of.
+    repositories, tags, blobs, pairs, uploads, findings
+        The first of each; `others` counts the rest.
+    findings : list or None
+        None where nobody looked for them.
+    """
+
+    place: Mapping[str, str]
+    taken: datetime
+    ended: datetime
+    totals: Totals
+    counts: Mapping[str, int]
+    logical: int
+    kinds: Sequence[tuple[str, int, str, str]]
+    tiles: Sequence[Tile]
+    namespaces: Sequence[tuple[str, str]]
+    repositories: Sequence[RepositoryUsage]
+    other_repositories: Mapping[str, int]
+    tags: Sequence[TagUsage]
+    blobs: Sequence[BlobRow]
+    growth: Sequence[Month]
+    months: int
+    sharers: Sequence[str]
+    shared: dict[tuple[str, str], int]
+    pairs: Sequence[Sharing]
+    orphans: Plan
+    orphaned: int
+    uploads: Sequence[UploadRecord]
+    uploads_in_all: int
+    stale: int
+    stale_bytes: int
+    findings: Sequence[Any] | None
+    found: Mapping[str, int]
+    kinds_found: Sequence[tuple[str, str, int]]
+    changes: Sequence[Change]
+    changed: int
+
+
+def gather(catalog: Catalog, *, findings: bool) -> Content:
+    """Pick what the page shows.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        What is in the bucket.
+    findings : bool
+        Whether to look for what is broken.
+    """
+    snapshot, used = catalog.snapshot, catalog.usage()
+    ordered = sorted(used.repositories, key=lambda one: (-one.stored_bytes, one.repository))
+    others = ordered[REPOSITORIES:]
+    tiles, namespaces = _tiles(used)
+    sharers = [
+        one.repository
+        for one in heapq.nlargest(MATRIX, used.repositories, key=lambda one: one.shared_bytes)
+        if one.shared_bytes
+    ]
+    uploads = sorted(catalog.uploads, key=lambda one: -(one.bytes + one.file_bytes))
+    stale = [one for one in uploads if one.age is not None and one.age >= _STALE]
+    problems: Sequence[Any] | None = catalog.fsck() if findings else None
+    by_kind = Counter((one.severity, one.kind) for one in problems or ())
+    return Content(
+        _place(catalog),
+        snapshot.started,
+        snapshot.ended,
+        used.totals,
+        {
+            "repository": len(used.repositories),
+            "tag": sum(one.tags for one in used.repositories),
+            "manifest": len(snapshot.manifests),
+            "blob": used.totals.blobs,
+        },
+        sum(one.logical_bytes for one in used.repositories),
+        _kinds(used.totals),
+        tiles,
+        namespaces,
+        ordered[:REPOSITORIES],
+        {
+            "count": len(others),
+            **{
+                name: sum(getattr(one, name) for one in others)
+                for name in ("tags", "manifests", "logical_bytes", "unique_bytes")
+            },
+        },
+        [one for one in heapq.nlargest(TAGS, used.tags, key=lambda one: one.freed_bytes) if one.freed_bytes],
+        _largest(catalog),
+        used.growth[-MONTHS:],
+        len(used.growth),
+        sharers,
+        _shared(catalog, sharers),
+        used.sharing(PAIRS),
+        catalog.orphans(_OLD),
+        sum(digest not in catalog.needed for digest in snapshot.blobs),
+        uploads[:UPLOADS],
+        len(uploads),
+        len(stale),
+        sum(one.bytes + one.file_bytes for one in stale),
+        None if problems is None else sorted(problems, key=lambda one: one.severity != "error")[:FINDINGS],
+        Counter(one.severity for one in problems or ()),
+        [(kind, severity, count) for (severity, kind), count in sorted(by_kind.items())],
+        snapshot.changes[:FINDINGS],
+        len(snapshot.changes),
+    )
+
+
+def _place(catalog: Catalog) -> dict[str, str]:
+    fs = catalog.source.fs
+    parameters = getattr(fs, "parameters", None)
+    if parameters is None:
+        return {"place": catalog.source.url("/")}
+    return {
+        "bucket": parameters.bucket,
+        "root directory": parameters.root_directory or "/",
+        "endpoint": parameters.endpoint_url or parameters.region or "",
+    }
+
+
+def _kinds(totals: Totals) -> list[tuple[str, int, str, str]]:
+    return [
+        ("unique", totals.unique_bytes, "unique", "blobs that one repository needs"),
+        ("shared", totals.shared_bytes, "shared", "blobs that several repositories need, counted once"),
+        ("orphaned", totals.orphaned_bytes, "orphaned", "blobs that no manifest of any repository needs"),
+        ("uploads", totals.upload_bytes, "uploads", "files of unfinished uploads"),
+        ("links", totals.link_bytes, "links", "the files that make blobs part of repositories"),
+        ("unknown", totals.unknown_bytes, "unknown", "files that no registry writes"),
+    ]
+
+
+def _tiles(used: Usage) -> tuple[list[Tile], list[tuple[str, str]]]:
+    """Divide all bytes: by namespaces and repositories, what is shared, and what nobody needs."""
+    spaces: dict[str, list[RepositoryUsage]] = {}
+    for one in used.repositories:
+        spaces.setdefault(one.repository.partition("/")[0], []).append(one)
+    sizes = {name: sum(one.unique_bytes for one in found) for name, found in spaces.items()}
+    ranked = sorted(spaces, key=lambda name: (-sizes[name], name))
+    tiles, legend = [], []
+    for at, name in enumerate(ranked[:NAMESPACES]):
+        if not sizes[name]:
+            continue
+        tiles.append(Tile(name, sizes[name], f"hue{at}", tuple(_inner(name, spaces[name], f"hue{at}"))))
+        legend.append((name, f"hue{at}"))
+    tiles += [Tile(f"{name}/…", sizes[name], "rest") for name in ranked[NAMESPACES:MORE_NAMESPACES]]
+    rest = ranked[MORE_NAMESPACES:]
+    totals = used.totals
+    other = totals.link_bytes + totals.upload_bytes + totals.unknown_bytes
+    tiles += [
+        Tile(f"{len(rest):,} more namespaces", sum(sizes[name] for name in rest), "rest faint"),
+        Tile("shared by repositories", totals.shared_bytes, "shared"),
+        Tile("orphaned", totals.orphaned_bytes, "orphaned"),
+        Tile("links, uploads, unknown", other, "links"),
+    ]
+    return [tile for tile in tiles if tile.size], legend
+
+
+def _inner(space: str, found: Iterable[RepositoryUsage], kind: str) -> Iterable[Tile]:
+    ordered = sorted(found, key=lambda one: -one.unique_bytes)
+    for one in ordered[:IN_NAMESPACE]:
+        yield Tile(one.repository, one.unique_bytes, kind)
+    rest = ordered[IN_NAMESPACE:]
+    if rest:
+        yield Tile(f"{len(rest):,} more of {space}", sum(one.unique_bytes for one in rest), f"{kind} faint")
+
+
+def _largest(catalog: Catalog) -> list[BlobRow]:
+    blobs = heapq.nlargest(BLOBS, catalog.snapshot.blobs.items(), key=lambda item: item[1].size)
+    roles: dict[Digest, set[str]] = {digest: set() for digest, _ in blobs}
+    for digest, read in catalog.snapshot.manifests.items():
+        if digest in roles:
+            roles[digest].add("manifest")
+        for one in read.manifest.references if read.manifest else ():
+            if one.digest in roles and one.relation != "subject":
+                roles[one.digest].add(one.relation)
+    return [
+        BlobRow(digest, file, ", ".join(sorted(roles[digest])) or "–", catalog.needed.get(digest, ()))
+        for digest, file in blobs
+    ]
+
+
+def _shared(catalog: Catalog, names: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Add up what each two of some repositories have in common."""
+    wanted = set(names)
+    found: Counter[tuple[str, str]] = Counter()
+    for digest, needing in catalog.needed.items():
+        file = catalog.snapshot.blobs.get(digest)
+        if file is None or len(needing) < 2:
+            continue
+        for pair in itertools.combinations(sorted(wanted.intersection(needing)), 2):
+            found[pair] += file.size
+    return dict(found)

@@ -235,13 +235,16 @@ class Faults:
 
     def _layers(self, repository: Repository, uses: Uses) -> Iterator[Fault]:
         name = repository.name
+        links = {digest: self._pulls.link("layer", name, digest) for digest in uses.all}
+        # A blob that is needed by its SHA-512 is stored by its SHA-256, which has a link of its own.
+        used_by_any = uses.all | {link for link in links.values() if isinstance(link, Digest)}
         for digest, file in repository.layers.items():
             used = digest in uses.of
             link = self._pulls.link("layer", name, digest)
             answer = self._pulls.blob(name, digest) if used else _UNUSED
             spec = LayerLink(name, digest)
             yield from self._link(spec, digest, link, answer)
-            if not isinstance(link, Digest) or not uses.known or {digest, link} & uses.all:
+            if not isinstance(link, Digest) or not uses.known or {digest, link} & used_by_any:
                 continue
             if self._pulls.file(link) is not None and self._is_old(file):
                 yield _fault("unused-link", spec, name, "no manifest refers to it", _UNUSED)

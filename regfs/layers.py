@@ -13,8 +13,8 @@ import posixpath
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import IO, Any, Literal
 
@@ -225,10 +225,11 @@ def _normal(name: str) -> str:
 
 @dataclass
 class _Above:
-    """What the layers above hide of those below."""
+    """What the layers above hide of those below; of hidden entries as well, as they hid something in turn."""
 
-    there: dict[str, bool] = field(default_factory=dict)
-    """Paths that are there, and whether as a directory."""
+    there: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
+    """Of those, all that are no directories: nothing can be in them."""
     implied: set[str] = field(default_factory=set)
     """Directories that something is in."""
     gone: set[str] = field(default_factory=set)
@@ -237,18 +238,18 @@ class _Above:
     """Directories under which nothing is left."""
 
     def hides(self, entry: Entry) -> bool:
-        path, directory = entry.path, entry.kind == "directory"
+        path = entry.path
         if path in self.there or path in self.gone:
             return True
-        if path in self.implied and not directory:
+        if path in self.implied and entry.kind != "directory":
             return True
         while path != "/":
             path = posixpath.dirname(path)
-            if path in self.gone or path in self.emptied or self.there.get(path) is False:
+            if path in self.gone or path in self.emptied or path in self.files:
                 return True
         return False
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             parent, name = posixpath.split(entry.path)
             if name == _OPAQUE:
@@ -256,7 +257,9 @@ class _Above:
             elif entry.state == "whiteout":
                 self.gone.add(posixpath.join(parent, name[len(_WHITEOUT) :]))
             else:
-                self.there.setdefault(entry.path, entry.kind == "directory")
+                self.there.add(entry.path)
+                if entry.kind != "directory":
+                    self.files.add(entry.path)
             while parent not in self.implied:
                 self.implied.add(parent)
                 parent = posixpath.dirname(parent)
@@ -290,21 +293,11 @@ def merged(layers: Sequence[Iterator[Entry]], *, every: bool = False) -> list[En
                 found.append(entry)
             elif every:
                 found.append(_hidden(entry))
-        above.add(list(latest.values()))
+        above.add(latest.values())
     return sorted(found, key=lambda one: (one.path, -one.layer))
 
 
 def _hidden(entry: Entry) -> Entry:
     if entry.state:
         return entry
-    return Entry(
-        entry.path,
-        entry.kind,
-        entry.size,
-        entry.mode,
-        entry.owner,
-        entry.modified,
-        entry.target,
-        entry.layer,
-        "overridden",
-    )
+    return replace(entry, state="overridden")

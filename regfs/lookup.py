@@ -37,6 +37,8 @@ from regfs.source import Source, spread
 
 _DEEPEST = 4
 """Directories that a repository's name is made of, at most, to be suggested."""
+_SHOWN = 4
+"""Tags that are named where one is not there: the nearest, then the last."""
 _WIDEST = 100
 """Directories that are looked into on each level, at most, for a suggestion."""
 # What signing tools tag: https://github.com/sigstore/cosign, "sha256-<hex>.sig"; the OCI distribution
@@ -128,7 +130,8 @@ class Lookup:
         if not there:
             text = "no such tag; the repository has none, only manifests by digest"
         else:
-            near = difflib.get_close_matches(name.tag, there, 4) or there[-4:]
+            near = [*difflib.get_close_matches(name.tag, there, _SHOWN), *reversed(there)]
+            near = sorted(list(dict.fromkeys(near))[:_SHOWN])
             text = f"no such tag; there {'is' if len(there) == 1 else 'are'} {', '.join(near)}"
             text += f" and {len(there) - len(near):,} more" if len(there) > len(near) else ""
         raise UnknownNameError(errno.ENOENT, text, str(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,17 @@ from regfs.cli.errors import Code, Failure, Refusal
 from regfs.cli.options import Duration, confirm, shared, yes_option
 from regfs.cli.output import Column, Output, counted, size, when
 from regfs.cli.place import Place, is_remote
-from regfs.cli.scanning import catalog, open_source, plain, section, short, sizes_option, stages, url_argument
+from regfs.cli.scanning import (
+    catalog,
+    check_file,
+    open_source,
+    plain,
+    section,
+    short,
+    sizes_option,
+    stages,
+    url_argument,
+)
 
 if TYPE_CHECKING:
     from regfs.orphans import Applied
@@ -76,8 +85,8 @@ def orphans(
         raise Refusal("--apply FILE: the plan stands already; --plan and --older-than are for a new one")
     if dry_run and applied is None:
         raise Refusal("--dry-run: is for --apply; without that nothing is deleted")
-    if save is not None and os.path.isdir(save):
-        raise Refusal(f"{save}: is a directory; name the file that the plan becomes")
+    if save is not None:
+        check_file(save, "plan")
     if from_file and applied is not None:
         from regfs.plan import Plan
 

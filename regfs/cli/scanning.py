@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, timedelta
@@ -216,33 +216,32 @@ def section(
         out.table([Column("table"), *columns], ({**first, **row} for row in rows))
 
 
-@contextmanager
-def whole_file(path: str, what: str) -> Iterator[Callable[[str], None]]:
-    """Write a local text file that appears whole or not at all.
+def check_file(path: str, what: str) -> None:
+    """See, before a long work, that its result can be written as a local file.
 
-    Parameters
-    ----------
-    path : str
-        Where. A file that is there is replaced, once the new one is whole.
-    what : str
-        What it is, for errors.
-
-    Yields
+    Raises
     ------
-    callable
-        To write with.
+    Refusal
+        It is a directory, or in none that can be written to.
     """
     directory = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
         raise Refusal(f"{path}: is a directory; name the file that the {what} becomes")
     if not os.path.isdir(directory):
         raise Refusal(f"{path}: there is no directory {directory}")
+    if not os.access(directory, os.W_OK):
+        raise Refusal(f"{path}: the directory cannot be written to")
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a local file that appears whole or not at all; one that is there is replaced."""
     mask = os.umask(0)
     os.umask(mask)
-    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
+    directory, name = os.path.split(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            yield lambda text: (file.write(text), None)[1]
+        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from regfs.cli.errors import Refusal
 from regfs.cli.options import shared
 from regfs.cli.output import Output, counted, size
 from regfs.cli.place import Place, is_remote, split
-from regfs.cli.scanning import catalog, needs_extra, url_argument, whole_file
+from regfs.cli.scanning import catalog, check_file, needs_extra, url_argument, write_file
 
 
 @click.command()
@@ -77,18 +75,16 @@ def report(place: Place, out: Output, file: str, url: str, *, fsck: bool) -> Non
         raise needs_extra("report", exc) from exc
     if file == "-" and out.as_json:
         raise Refusal("--json: the page is the output")
-    with _target(file) as write:
-        with catalog(place, url) as found:
-            page = make(found, findings=fsck)
-        write(page)
+    if file != "-":
+        check_file(file, "report")
+    with catalog(place, url) as found:
+        page = make(found, findings=fsck)
+    if file == "-":
+        click.echo(page)
+        return
+    write_file(file, page)
     length = len(page.encode())
     if out.as_json:
         out.record({"path": file, "bytes": length})
-    elif file != "-":
+    else:
         out.note(f"wrote {file}, {size(length)}")
-
-
-def _target(file: str) -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext(click.echo) if file == "-" else whole_file(file, "report")

@@ -35,16 +35,17 @@ def no_registry(source: Source) -> NoRegistryError:
 
     Costs a LIST for each directory that is looked into.
     """
-    found: tuple[str, ...] = ()
+    found: dict[str, None] = {}
     told = "no registry lies there; correct bucket and rootdirectory"
     try:
-        found = tuple(_suggestions(source))
+        for root in _suggestions(source):
+            found[root] = None
     except OSError as exc:  # whoever may list the root directory alone still has to be told what is wrong
         told += f" (to look for it elsewhere failed: {exc.strerror or exc})"
     if found:
         told = f"no registry lies there, but one does under rootdirectory: {' or '.join(found)}"
     error = NoRegistryError(errno.ENOENT, told, source.url(ROOT))
-    error.suggestions = found
+    error.suggestions = tuple(found)
     return error
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regfs.cli.errors import Failure, Refusal
+from regfs.cli.errors import Refusal
 from regfs.cli.output import Column, Output, visible
 from regfs.cli.place import Place, split
 from regfs.layout import Digest
@@ -248,8 +248,3 @@ def write_file(path: str, text: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-
-
-def needs_extra(extra: str, error: ModuleNotFoundError) -> Failure:
-    """Tell in one line which extra brings what is missing."""
-    return Failure(f'this needs {error.name}: pip install "regfs[{extra}]"')

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from regfs.cli.errors import Refusal
+from regfs.cli.errors import Failure, Refusal
 from regfs.cli.options import shared
 from regfs.cli.output import Output, counted, size
 from regfs.cli.place import Place, is_remote, split
-from regfs.cli.scanning import catalog, check_file, needs_extra, url_argument, write_file
+from regfs.cli.scanning import catalog, check_file, url_argument, write_file
 
 
 @click.command()
@@ -30,10 +30,8 @@ def export(
     """
     try:
         from regfs.frames import SCHEMAS, Frames
-    except ModuleNotFoundError as exc:
-        if exc.name not in ("pandas", "pyarrow"):
-            raise
-        raise needs_extra("pandas", exc) from exc
+    except ImportError as exc:  # which tells the extra
+        raise Failure(str(exc)) from exc
     if strange := [name for name in names if name not in SCHEMAS]:
         raise Refusal(f"--only {strange[0]}: there is no such table; there are {', '.join(SCHEMAS)}")
     options = place.options(split(directory)[0]) if is_remote(directory) else {}
@@ -70,9 +68,9 @@ def report(place: Place, out: Output, file: str, url: str, *, fsck: bool) -> Non
     try:
         from regfs.report import make
     except ModuleNotFoundError as exc:
-        if exc.name not in ("jinja2", "squarify"):
+        if exc.name not in ("jinja2", "markupsafe", "squarify"):
             raise
-        raise needs_extra("report", exc) from exc
+        raise Failure(f'the page needs {exc.name}: pip install "regfs[report]"') from exc
     if file == "-" and out.as_json:
         raise Refusal("--json: the page is the output")
     if file != "-":

@@ -44,6 +44,12 @@ class Shop:
         self.files[BlobData(digest).path] = data
         return digest
 
+    def layer(self, repository: str, data: bytes) -> Digest:
+        """Store a blob that a repository has a link to."""
+        digest = self.blob(data)
+        self.files[LayerLink(repository, digest).path] = link_content(digest)
+        return digest
+
     def manifest(self, repository: str, document: Mapping[str, Any] | bytes, *tags: str) -> Digest:
         """Store a manifest as a revision, and let tags name it."""
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -56,8 +62,7 @@ class Shop:
 
     def image(self, repository: str, image: Image, *tags: str) -> Digest:
         for data in (*image.layers, image.config):
-            digest = self.blob(data)
-            self.files[LayerLink(repository, digest).path] = link_content(digest)
+            self.layer(repository, data)
         return self.manifest(repository, image.manifest, *tags)
 
     def store(self, fs: RegistryFileSystem) -> None:
@@ -121,7 +126,7 @@ def shop() -> Shop:
             "layers": [described(b"attested", "application/vnd.in-toto+json")],
         }
     ).encode()
-    made.blob(b"attested")
+    made.layer("multi/arch", b"attested")
     index = {
         "schemaVersion": 2,
         "mediaType": OCI_INDEX,
@@ -145,8 +150,8 @@ def shop() -> Shop:
         "layers": [described(bom, "text/spdx", annotations={"org.opencontainers.image.title": "bom.json"})],
         "subject": described(json.dumps(index).encode(), OCI_INDEX),
     }
-    made.blob(bom)
-    made.blob(b"{}")
+    made.layer("multi/arch", bom)
+    made.layer("multi/arch", b"{}")
     made.digests["bom"] = made.manifest("multi/arch", artifact)
     signature = {**artifact, "artifactType": "application/x.sig", "layers": []}
     del signature["subject"]

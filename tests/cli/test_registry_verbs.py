@@ -62,7 +62,7 @@ def test_repos(regfs: Regfs) -> None:
     counts = {row[-1]: row[:4] for row in rows(regfs, "repos")}
     assert counts == {
         "library/hello": ["2", "2", "4", "0"],
-        "multi/arch": ["2", "6", "4", "0"],
+        "multi/arch": ["2", "6", "7", "0"],
         "team/app": ["2", "1", "3", "1"],
     }
     first = told(regfs, "repos")[0]

@@ -279,6 +279,8 @@ class RegistryContents(RegistryTree):
             return
         source, target = self._strip_own(path1), self._strip_own(path2)
         key = self._file_key(target)
+        if source == "/":  # no file, even where a marker of that key lies
+            return
         try:
             info = await self.client.head(self.space.key(source))
         except FileNotFoundError as exc:

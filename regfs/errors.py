@@ -115,6 +115,23 @@ class DigestMismatchError(OSError):
     """What was read is not what its path promises: the blob is damaged, or was changed on the way."""
 
 
+class HeaderValueError(ValueError):
+    """A value cannot stand in a header of a request, which it would end, or which is text of ASCII.
+
+    Attributes
+    ----------
+    name : str
+        The header's, in lower case; its value is not told.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"header {name}: holds a control character, or one that is not of ASCII")
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name,)
+
+
 # S3 error code (or the bare status, which is all that a HEAD answers) -> type, errno, what to tell.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _SECRET = "the secretkey does not belong to the accesskey (or v4auth is wrong for this service)"  # noqa: S105
@@ -229,6 +246,12 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         # Nothing of the bucket's, and it must not look so: a token's file or a program of the AWS profile.
         text = f"the credentials' source cannot be read: {error.strerror}: {error.filename!r}"
         return PermissionError(errno.EACCES, text, filename)
+
+    if isinstance(error, HeaderValueError):
+        if error.name in ("authorization", "x-amz-security-token"):
+            text = "the credentials hold a character that cannot be sent; correct their source"
+            return PermissionError(errno.EACCES, text, filename)
+        return OSError(errno.EINVAL, f"{error}; it comes from the parameters or another object", filename)
 
     from ssl import SSLError
 

@@ -7,14 +7,17 @@ entities, and what is logged of both holds no secret.
 from __future__ import annotations
 
 import functools
+import re
 import socket
 import ssl
 from typing import Any
 
 from regfs import redaction
 from regfs.documents import LARGEST, DocumentError, check
+from regfs.errors import HeaderValueError
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
+_SENDABLE = re.compile(rb"[\t -~]*")
 
 
 def open_session(*, with_profile: bool) -> Any:
@@ -70,6 +73,9 @@ def session_class() -> Any:
         """Sends each request once. aiohttp repeats a PUT whose answer is lost by itself, and tells nobody."""
 
         async def send(self, request: Any) -> Any:
+            for name, value in request.headers.items():
+                if not _SENDABLE.fullmatch(value if isinstance(value, bytes) else str(value).encode()):
+                    raise HeaderValueError(str(name).lower())
             whole, request.stream_output = not request.stream_output, True
             try:
                 response = await super().send(request)

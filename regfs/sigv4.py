@@ -210,6 +210,9 @@ class Signer:
     def _of_day(self, date: str, credentials: Credentials) -> _Day:
         day = self._day
         if day is None or day.date != date or day.credentials != credentials:
+            carried = credentials.access_key + credentials.token
+            if not (carried.isascii() and carried.isprintable()):
+                raise ValueError("credentials: hold a control character, or one that is not of ASCII")
             key = f"AWS4{credentials.secret_key}".encode()
             for part in (date, self._region, self._service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")

@@ -379,7 +379,8 @@ class RegistryTree(AsyncFileSystem):
                     self.space.path(item.key.rpartition("/")[0]) if "/" in item.key[len(base) :] else path
                 )
                 while len(directory) > len(path) and directory not in found:
-                    found[directory] = self._directory(directory)
+                    if self.space.addressable(self.space.base + directory[1:]):
+                        found[directory] = self._directory(directory)
                     directory = self._parent(directory)
             found.setdefault(path, self._directory(path))
         names = sorted(found)

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"http1", "pool"},
     "pool": {"wire"},
     "fast": {"_version", "documents", "pool", "retry", "sigv4", "wire"},
-    "session": {"documents", "redaction"},
+    "session": {"documents", "errors", "redaction"},
     "lane": {"_version", "errors", "fast", "retry", "session", "sigv4"},
     "multipart": {"answers", "checksums", "errors", "fast", "lane"},
     "client": {"answers", "checksums", "documents", "errors", "fast", "multipart", "retry"},

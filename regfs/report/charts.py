@@ -35,7 +35,8 @@ class Tile:
 
 
 def _tag(name: str, text: str = "", /, **attributes: Any) -> Markup:
-    """Write an element; everything is escaped, except markup."""
+    """Write an element; everything is escaped and can be seen, except markup."""
+    text = text if isinstance(text, Markup) else plainly(text)
     written = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _number(value))
         for key, value in attributes.items()
@@ -83,7 +84,7 @@ def _laid(
 
 def _tile(tile: Tile, x: float, y: float, width: float, height: float) -> Markup:
     w, h = max(width - _GAP, 0.3), max(height - _GAP, 0.3)
-    parts = [_tag("title", f"{plainly(tile.name)}: {amount(tile.size)}")]
+    parts = [_tag("title", f"{tile.name}: {amount(tile.size)}")]
     parts.append(_tag("rect", x=x, y=y, width=w, height=h, rx=min(2.0, w / 4), class_=tile.kind))
     letters = int((w - 10) / _LETTER)
     shown = cut(plainly(tile.name), letters) if h > _LINE + 4 else ""
@@ -169,7 +170,7 @@ def heat(names: Sequence[str], shared: dict[tuple[str, str], int], *, label: str
                 size = shared.get((min(this, other), max(this, other)), 0)
                 shade = 0 if not size else 1 + min(int(size / largest * (_SHADES - 1) + 0.5), _SHADES - 1)
                 box = {"x": x + 1, "y": y + 1, "width": side - 2, "height": side - 2, "rx": 2}
-                told = f"{plainly(this)} and {plainly(other)}: {amount(size)} in common"
+                told = f"{this} and {other}: {amount(size)} in common"
                 square = _tag("rect", **box, class_=f"heat{shade}")
                 yield _tag("g", Markup("").join([_tag("title", told), square]))
 

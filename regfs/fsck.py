@@ -30,7 +30,8 @@ from regfs.layout import (
 )
 from regfs.manifest import LARGEST
 from regfs.pulls import Pulls, read_link
-from regfs.scan import Progress, altered, batches, understand
+from regfs.reading import altered, batches, understand
+from regfs.scan import Progress
 from regfs.snapshot import File, ReadManifest, Snapshot
 from regfs.source import Source
 from regfs.verify import ALGORITHMS

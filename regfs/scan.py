@@ -10,7 +10,6 @@ for once more before that is believed, and what came or went since the listing i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -31,28 +30,25 @@ from regfs.layout import (
     UploadStartedAt,
     parse,
     parse_link,
+    tags_root,
     uploads_root,
 )
 from regfs.manifest import (
     LARGEST,
     ImageConfig,
     ManifestError,
-    MediaTypeError,
     parse_config,
-    parse_manifest,
     parse_time,
 )
-from regfs.refusal import refusal
-from regfs.snapshot import Change, File, ReadManifest, Repository, Snapshot, TagFiles, UploadFiles
+from regfs.reading import altered, batches, too_large, understand
+from regfs.snapshot import Change, File, Repository, Snapshot, TagFiles, UploadFiles
 from regfs.source import Entry, Source
-from regfs.verify import ALGORITHMS
+
+__all__ = ["Progress", "altered", "batches", "scan", "scan_part", "too_large", "understand"]
 
 Progress = Callable[[str, int, "int | None"], object]
 """``progress(stage, done, total)``: what goes on, how much of it is done, of how much if that is known."""
 
-_BATCH_FILES = 512
-_BATCH_BYTES = 32 * 2**20
-"""What is read at once, at most."""
 _EXAMPLES = 20
 _ROUNDS = 5
 """How often what came since the listing is followed; each round goes one manifest deeper."""
@@ -228,13 +224,29 @@ class _Scan:
         before = repository.uploads.pop(id_)
         repository.files -= before.files
         repository.bytes -= before.bytes
-        root = f"{uploads_root(repository.name)}/{id_}"
-        for page in self.source.pages(root):
-            for entry in page:
-                self._sort(entry)
-        now = repository.uploads.get(id_)
-        if now is None or now.files < before.files:
-            self._changed("vanished", root)
+        if len(self._list_anew(f"{uploads_root(repository.name)}/{id_}")) < before.files:
+            self._changed("vanished", UploadStartedAt(repository.name, id_).path)
+
+    def _list_tag(self, repository: Repository, tag: str) -> None:
+        """List a tag anew whose link has vanished: its index has gone with it, as a rule."""
+        before = repository.tags.pop(tag)
+        current = TagCurrentLink(repository.name, tag).path
+        files = {TagIndexLink(repository.name, tag, one).path: file for one, file in before.index.items()}
+        if before.current:
+            files[current] = before.current
+        repository.files -= len(files)
+        repository.bytes -= sum(file.size for file in files.values())
+        there = self._list_anew(f"{tags_root(repository.name)}/{tag}")
+        for path in sorted(files.keys() - there):
+            self._changed("vanished", path)
+        if current in there:  # it has come again: what does it name?
+            self._read_tag(repository, tag, self.source.read([current])[0])
+
+    def _list_anew(self, root: str) -> set[str]:
+        entries = [entry for page in self.source.pages(root) for entry in page]
+        for entry in entries:
+            self._sort(entry)
+        return {entry.path for entry in entries}
 
     def _read_tags(self) -> None:
         tags = {
@@ -245,20 +257,20 @@ class _Scan:
         }
         for path, content in self._contents(tags, "tags", lambda path: 128):
             repository, tag = tags[path]
-            files = repository.tags[tag]
             if isinstance(content, OSError):
-                self._changed("vanished", path)
-                if files.current:
-                    repository.files -= 1
-                    repository.bytes -= files.current.size
-                files.current = None
-                if not files.index:
-                    del repository.tags[tag]
-                continue
-            try:
-                files.target = self._same(parse_link(content))
-            except InvalidDigestError:
-                files.problem = "its link is empty" if not content else "its link names no digest"
+                self._list_tag(repository, tag)
+            else:
+                self._read_tag(repository, tag, content)
+
+    def _read_tag(self, repository: Repository, tag: str, content: bytes | OSError) -> None:
+        files = repository.tags[tag]
+        if isinstance(content, OSError):  # it comes and goes
+            files.problem = "its link comes and goes"
+            return
+        try:
+            files.target = self._same(parse_link(content))
+        except InvalidDigestError:
+            files.problem = "its link is empty" if not content else "its link names no digest"
 
     def _manifests_wanted(self) -> list[Digest]:
         wanted: dict[Digest, None] = {}
@@ -363,39 +375,3 @@ class _Scan:
 
     def _changed(self, what: Literal["appeared", "vanished"], path: str) -> None:
         self.found.changes.append(Change(what, path))
-
-
-def too_large(size: int) -> ReadManifest:
-    """Give what stands for a manifest that is larger than one may be, and is not read."""
-    problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
-    return ReadManifest(size, problem=problem, fault="large", refusal=problem)
-
-
-def understand(content: bytes) -> ReadManifest:
-    """Read a manifest, or tell what is wrong with it."""
-    refused = refusal(content)
-    try:
-        return ReadManifest(len(content), parse_manifest(content), refusal=refused)
-    except MediaTypeError as exc:
-        return ReadManifest(len(content), problem=str(exc), fault="type", refusal=refused)
-    except ManifestError as exc:
-        return ReadManifest(len(content), problem=str(exc), fault="damaged", refusal=refused)
-
-
-def altered(digest: Digest, content: bytes) -> bool:
-    """Tell whether some content is not what its digest promises, if that can be computed."""
-    return digest.algorithm in ALGORITHMS and hashlib.new(digest.algorithm, content).hexdigest() != digest.hex
-
-
-def batches(paths: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
-    """Give paths in groups that can be read at once; `size` tells the bytes of each."""
-    batch: list[str] = []
-    held = 0
-    for path in paths:
-        held += size(path)
-        if batch and (len(batch) == _BATCH_FILES or held > _BATCH_BYTES):
-            yield batch
-            batch, held = [], size(path)
-        batch.append(path)
-    if batch:
-        yield batch

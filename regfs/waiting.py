@@ -15,6 +15,9 @@ from typing import Any
 
 from fsspec import asyn
 
+_NAP = 1.0
+"""Seconds until a waiting thread looks whether it has been interrupted."""
+
 
 def sync(
     loop: asyncio.AbstractEventLoop | None,
@@ -45,11 +48,11 @@ def sync(
         tasks.append(loop.create_task(coroutine))
         tasks[0].add_done_callback(lambda _: done.release())
 
-    loop.call_soon_threadsafe(start)
     try:
-        done.acquire()
+        loop.call_soon_threadsafe(start)
+        _wait(done)
     except BaseException:
-        _end(loop, tasks, done)
+        _end(loop, tasks)
         raise
     try:
         return tasks.pop().result()
@@ -57,16 +60,35 @@ def sync(
         coroutine = None  # an error's traceback would hold it, and all that it holds
 
 
-def _end(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[Any]], done: threading.Lock) -> None:
+def _wait(done: threading.Lock) -> None:
+    """Wait until a lock is released.
+
+    In naps: a signal that came just before the thread fell asleep does not wake it.
+    """
+    while not done.acquire(timeout=_NAP):
+        pass
+
+
+def _end(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[Any]]) -> None:
     """Cancel what nobody waits for any more, as the user has interrupted it, and wait until it has tidied up.
 
     Left alone it would go on, and publish what was given up. Another interrupt ends this wait, too.
     """
-    loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-    done.acquire()
-    task = tasks.pop()
-    if not task.cancelled():
-        task.exception()  # asked for, or it would be a warning
+    ended = threading.Lock()
+    ended.acquire()
+
+    def stop() -> None:
+        if not tasks or tasks[0].done():  # it had not begun, or was just over
+            ended.release()
+            return
+        tasks[0].add_done_callback(lambda _: ended.release())
+        tasks[0].cancel()
+
+    loop.call_soon_threadsafe(stop)
+    _wait(ended)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # asked for, or it would be a warning
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,6 +62,11 @@ def regfs(config: str, monkeypatch: pytest.MonkeyPatch) -> Regfs:
 def _interruptible() -> None:
     # A shell's background jobs ignore it, and their children with them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _at_its_terminal() -> None:
+    _interruptible()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # whose Ctrl-C is for it then
 
 
 def _environment(config: str, environ: dict[str, str] | None) -> dict[str, str]:
@@ -118,10 +125,20 @@ class Terminal:
         """Type something."""
         os.write(self.descriptor, text.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C; again where it came just before the program fell asleep, which does not wake it."""
+        while self.process.poll() is None:
+            self.type("\x03")
+            select.select([self.descriptor], [], [], 0.2)
+            self._read()
+            time.sleep(2)
+
     def end(self) -> tuple[int, str]:
         """Wait for its end, and give the exit code and all that was written."""
-        while self._read():
-            pass
+        deadline = time.monotonic() + 60
+        while select.select([self.descriptor], [], [], max(0, deadline - time.monotonic()))[0]:
+            if not self._read():
+                break
         return self.process.wait(60), self.said
 
 
@@ -140,7 +157,7 @@ def terminal(config: str) -> Iterator[Callable[..., Terminal]]:
                     stdin=theirs,
                     stdout=theirs,
                     stderr=theirs,
-                    preexec_fn=_interruptible,
+                    preexec_fn=_at_its_terminal,
                     start_new_session=True,
                 )
             )

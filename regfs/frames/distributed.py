@@ -10,7 +10,7 @@ from regfs.frames import partitions
 from regfs.frames.making import frame
 from regfs.frames.partitions import ANSWERS, COMMON, HEADS, HEXES, LISTED, NEEDS, QUESTIONS, READ
 from regfs.frames.schemas import CATALOG, CATEGORY
-from regfs.layout import BLOBS, REPOSITORIES
+from regfs.layout import BLOBS, REPOSITORIES, ROOT
 from regfs.search import no_registry
 from regfs.source import Source, spread
 
@@ -59,7 +59,8 @@ class DaskFrames:
     The tables of :class:`~regfs.frames.Frames` that tell what there is, with the same columns, dtypes and
     rows. `blobs`, `manifests` and `references` are partitioned by the first two digits of the digest, and
     sorted by it: a worker lists the blobs that begin so and reads the manifests among them. The others are
-    partitioned by repository. The categories of `repository` and `media_type` are known once computed.
+    partitioned by repository. The categories of `repository` and `media_type` are known once computed, and
+    then are those that occur.
 
     Nothing is read when the object is made. When the first frame is asked for, repositories' directories are
     listed to find out how to divide them: one LIST for each, level by level, until there are four times as
@@ -143,7 +144,7 @@ class DaskFrames:
         """Divide the repositories' directory: several for what belongs to one repository."""
         done: list[tuple[str, ...]] = []
         waiting: Sequence[str] = self.source.directories(REPOSITORIES)
-        if not waiting and not self.source.directories(BLOBS):
+        if not waiting and not self.source.directories(BLOBS) and not self._anything():
             raise no_registry(self.source)
         while waiting and len(done) + len(waiting) < 4 * self.npartitions:
             below = spread(self.source.directories, waiting)
@@ -151,6 +152,10 @@ class DaskFrames:
             done += [names for names in owned if names]
             waiting = [one for names in below for one in names if not _own(one)]
         return done + [(one,) for one in waiting]
+
+    def _anything(self) -> bool:
+        """Tell whether there is what a catalog would tell of: a file of nobody, a pending upload."""
+        return any(map(len, self.source.pages(ROOT))) or bool(self.source.uploads())
 
     # -- by digest ------------------------------------------------------------------------------------
 
@@ -203,7 +208,10 @@ class DaskFrames:
         if schema is READ:
             meta = meta.set_index("digest")
         first, *more = frames
-        return first.map_partitions(function, *more, meta=meta, align_dataframes=False, **others)
+        # Enforced, the metadata would stand for every partition that is empty, with a category "unknown".
+        return first.map_partitions(
+            function, *more, meta=meta, align_dataframes=False, enforce_metadata=False, **others
+        )
 
 
 def _own(directory: str) -> bool:

@@ -19,10 +19,10 @@ from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from regfs.layout import REPOSITORIES, BlobData, Digest, LayerLink, ManifestRevisionLink, parse
-from regfs.manifest import LARGEST, ManifestError, parse_manifest
+from regfs.manifest import LARGEST
 from regfs.plan import IncompletePlanError, Orphan, Plan, PlanError, place
 from regfs.reach import needs
-from regfs.scan import Progress, scan
+from regfs.scan import Progress, altered, scan, understand
 from regfs.snapshot import Snapshot
 from regfs.source import Source
 
@@ -39,6 +39,8 @@ __all__ = [
 
 BATCH = 1000
 """Blobs that are deleted between two looks at the links; S3 takes as many in one request."""
+
+_ALTERED = "its content is not what its digest promises"
 
 
 def plan(source: Source, snapshot: Snapshot, older_than: timedelta | float | None = None) -> Plan:
@@ -159,13 +161,20 @@ def apply(source: Source, plan: Plan, progress: Progress | None = None, *, dry_r
 
 
 def _unreadable(snapshot: Snapshot) -> list[str]:
-    """Name the manifests that keep something, and cannot be read."""
+    """Name the manifests that keep something, and nobody can tell what."""
     return [
-        f"{digest} in {repository.name}: {read.problem}"
+        f"{digest} in {repository.name}: {problem}"
         for _, repository in sorted(snapshot.repositories.items())
         for digest in sorted(repository.revisions)
-        if (read := snapshot.manifests.get(digest)) and read.manifest is None
+        if (problem := _problem(snapshot, digest))
     ]
+
+
+def _problem(snapshot: Snapshot, digest: Digest) -> str:
+    read = snapshot.manifests.get(digest)
+    if read and digest in snapshot.altered:
+        return _ALTERED
+    return read.problem if read and read.manifest is None else ""
 
 
 class _Links:
@@ -215,12 +224,11 @@ class _Application:
         watch.look()  # the last thing before the deletion
         left = []
         for one, entry in zip(batch, entries, strict=True):
+            reason = watch.reason(one)
             if entry is None:
                 reason = "it is gone already"
             elif entry.size != one.size or _seconds(entry.modified) != _seconds(one.modified):
-                reason = "it was written again since the plan"
-            else:
-                reason = watch.reason(one)
+                reason = reason or "it was written again since the plan"
             if reason:
                 self.skipped.append(Skipped(one.digest, reason))
             else:
@@ -299,13 +307,13 @@ class _Watch:
         content = self.source.read([path])[0] if entry.size <= LARGEST else b""
         if isinstance(content, OSError):
             return
-        try:
-            kept = parse_manifest(content).kept
-        except ManifestError as exc:
-            self.blind = f"{digest} has become a manifest of {names[0]} and cannot be read: {exc}"
+        read = understand(content)
+        if read.manifest is None or altered(digest, content):
+            told = f"{digest} has become a manifest of {names[0]}, and nobody can tell what it needs"
+            self.blind = f"{told}: {read.problem or _ALTERED}"
             return
         for name in names:
-            self._need(name, kept)
+            self._need(name, read.manifest.kept)
             self._seen.add((name, digest))
 
     def reason(self, one: Orphan) -> str:

@@ -186,10 +186,10 @@ def place(source: Source) -> str:
     if fs is None:
         return source.url(ROOT)
     while hasattr(fs, "fs") and hasattr(fs, "path"):  # fsspec's DirFileSystem, whose URLs leave its path out
-        fs, path = fs.fs, f"{fs.path.rstrip('/')}{path}"
+        fs, path = fs.fs, f"/{fs.path.strip('/')}{path}"
     parameters = getattr(fs, "parameters", None)
     told = {
-        "rootdirectory": getattr(parameters, "root_directory", "").strip("/"),
+        "rootdirectory": getattr(parameters, "root_directory", "").rstrip("/"),
         "regionendpoint": getattr(parameters, "endpoint_url", None),
     }
     query = urlencode({name: value for name, value in told.items() if value}, safe="/:[]")

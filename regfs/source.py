@@ -168,12 +168,27 @@ class Source:
         return self.fs.open(self._own(path), "rb") if self.fs is not None else self._driver.reader(path, 0)
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete files."""
+        """Delete files.
+
+        Raises
+        ------
+        OSError
+            Some could not be deleted; the driver's others are.
+        """
         if self.fs is not None:
             self.fs.rm([self._own(path) for path in paths])
             return
-        for path in paths:
-            self._driver.delete(path)
+
+        def one(path: str) -> OSError | None:
+            try:
+                self._driver.delete(path)
+            except OSError as exc:
+                return exc
+            return None
+
+        failures = [failure for failure in spread(one, paths) if failure]
+        if failures:
+            raise failures[0]
 
     def uploads(self) -> list[Any]:
         """Give the pending multipart uploads, where the filesystem knows of such things."""

@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from regfs.parameters import DriverParameters
     from regfs.paths import KeySpace
 
+WRITING = (
+    "PutObject",
+    "PutObject again",
+    "If-None-Match",
+    "checksum",
+    "CopyObject",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "UploadPartCopy",
+    "ListParts",
+    "CompleteMultipartUpload",
+    "AbortMultipartUpload",
+)
+"""The requests that write, as they are tried."""
+
 # Operation -> IAM's action, and whether it is allowed on the bucket or on the objects.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 _ACTIONS = {

@@ -23,26 +23,13 @@ from regfs import checksums
 from regfs.answers import ObjectInfo, PartInfo
 from regfs.checks import Report, Verdict, failed, ok, skipped
 from regfs.fast import trust
-from regfs.permissions import FaultError, LackingError, Tries, code_of
+from regfs.permissions import WRITING, FaultError, LackingError, Tries, code_of
 
 if TYPE_CHECKING:
     from regfs.filesystem import RegistryFileSystem
 
 SCRATCH = ".regfs-doctor-"
 """Begins the name of the scratch directory, in the root directory."""
-WRITING = (
-    "PutObject",
-    "PutObject again",
-    "If-None-Match",
-    "checksum",
-    "CopyObject",
-    "CreateMultipartUpload",
-    "UploadPart",
-    "UploadPartCopy",
-    "ListParts",
-    "CompleteMultipartUpload",
-    "AbortMultipartUpload",
-)
 _TIMEOUT = 10.0
 _FIRST, _SECOND = b"first content", b"second, longer content"
 

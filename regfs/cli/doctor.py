@@ -7,7 +7,7 @@ from functools import partial
 import click
 
 from regfs.checks import Check, Verdict
-from regfs.cli.errors import Code
+from regfs.cli.errors import Code, Refusal
 from regfs.cli.options import shared
 from regfs.cli.output import Column, Output, counted, visible
 from regfs.cli.place import Place, split
@@ -38,7 +38,9 @@ def doctor(ctx: click.Context, place: Place, out: Output, url: str, *, read_only
     """
     from regfs.doctor import examine
 
-    bucket, _ = split(url)
+    bucket, path = split(url)
+    if path != "/":
+        raise Refusal(f"{url}: a whole root directory is examined; give regfs://BUCKET")
 
     def tell(check: Check) -> None:
         if not out.as_json:

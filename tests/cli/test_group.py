@@ -209,6 +209,7 @@ def test_no_place_at_all() -> None:
         (["ls", "-o", "bucket=a", "-o", "region=us-east-1", "regfs://b/"], "names the bucket 'b'"),
         (["ls", "-o", "bucket=a", "-o", "regoin=x"], "region"),
         (["ls", "-o", "bucket=a", "-o", "region=us-east-1", "-o", "anon=maybe"], "anon: 'maybe'"),
+        (["doctor", "regfs://bucket/a"], "a whole root directory is examined"),
         (["url", "/a", "--expires", "8d", "-o", "bucket=a", "-o", "region=us-east-1"], "7 days"),
     ],
 )

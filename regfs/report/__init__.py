@@ -63,7 +63,13 @@ def make(catalog: Catalog, *, findings: bool = True) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"amount": amount, "counted": counted, "several": several, "when": _when}
+    environment.filters |= {
+        "amount": amount,
+        "counted": counted,
+        "named": _named,
+        "several": several,
+        "when": _when,
+    }
     sized = {"wide": _WIDE, "narrow": _NARROW}
     return environment.get_template(
         "page.html.j2"
@@ -98,6 +104,11 @@ def _policy(style: str) -> str:
 def _shown(value: Any) -> Any:
     """Give what the page shows of a value; a text is nothing but text, and turns no line around."""
     return plainly(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _named(name: str) -> Markup:
+    """Let a repository's name be broken behind a slash."""
+    return Markup("/<wbr>").join(plainly(part) for part in name.split("/"))
 
 
 def _when(moment: datetime | date | None, form: str = "%Y-%m-%d %H:%M") -> str:

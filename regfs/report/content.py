@@ -201,7 +201,7 @@ def _tiles(used: Usage) -> tuple[list[Tile], list[tuple[str, str]]]:
             continue
         tiles.append(Tile(name, sizes[name], f"hue{at}", tuple(_inner(name, spaces[name], f"hue{at}"))))
         legend.append((name, f"hue{at}"))
-    tiles += [Tile(f"{name}/…", sizes[name], "rest") for name in ranked[NAMESPACES:MORE_NAMESPACES]]
+    tiles += [Tile(name, sizes[name], "rest") for name in ranked[NAMESPACES:MORE_NAMESPACES]]
     rest = ranked[MORE_NAMESPACES:]
     totals = used.totals
     other = totals.link_bytes + totals.upload_bytes + totals.unknown_bytes

@@ -59,7 +59,7 @@ class Catalog:
     ------
     TypeError
         `fs` is neither.
-    regfs.NoRegistryError
+    regfs.search.NoRegistryError
         When it is read: there is no registry. The error tells where there is one.
     OSError
         When it is read: a listing or a read failed.

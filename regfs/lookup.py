@@ -195,14 +195,18 @@ class Lookup:
             return [name for name in names if name.startswith(beginning)]
         parent = beginning.rpartition("/")[0]
         paths = self.source.directories(f"{REPOSITORIES}/{parent}".rstrip("/"))
-        fitting = [one for one in paths if one.startswith(f"{REPOSITORIES}/{beginning}")][:_WIDEST]
+        fitting = [
+            one
+            for one in paths
+            if one.startswith(f"{REPOSITORIES}/{beginning}") and not one.rpartition("/")[2].startswith("_")
+        ][:_WIDEST]
         found = []
         for path, inside in zip(fitting, spread(self.source.directories, fitting), strict=True):
             name = path.removeprefix(f"{REPOSITORIES}/")
             own = [one.rpartition("/")[2].startswith("_") for one in inside]
             found += [name] if any(own) else []
             found += [f"{name}/"] if not all(own) else []
-        return [one for one in found if not one.rpartition("/")[2].startswith("_")]
+        return found
 
     # -- manifests ------------------------------------------------------------------------------------
 

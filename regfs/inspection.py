@@ -6,6 +6,7 @@ Reads what a :class:`regfs.lookup.Lookup` finds; the result is plain data.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from regfs.layout import Digest
+
+_ASSIGNMENT = re.compile(r"(?:/bin/sh -c #\(nop\)\s+)?(?:ENV|ARG)\s+[^=\s]+(?==)")
+"""``ENV NAME=value``, as BuildKit records it, or behind the no-operation of the builder before it."""
+_ARGUMENTS = re.compile(r"(\|\d+) .*? (/\S+ -\w*c )", re.DOTALL)
+"""``RUN |2 NAME=value NAME=value /bin/sh -c ...``."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,10 @@ class ChildPart:
 
 @dataclass(frozen=True)
 class ConfigPart:
-    """What an image's configuration says of how a container runs; of the environment only the names.
+    """What an image's configuration says of how a container runs.
 
-    Values of the environment may be secrets, of which images hold more than they should.
+    Of the environment only the names, and of the steps neither its values nor those of build arguments: they
+    may be secrets, of which images hold more than they should.
     """
 
     digest: Digest | None = None
@@ -233,11 +240,18 @@ def _summary(digest: Digest, document: Mapping[str, Any]) -> ConfigPart:
         _texts(runtime.get("Volumes")),
         {str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {},
         tuple(
-            (_text(step.get("created_by")), not step.get("empty_layer"))
+            (_without_values(_text(step.get("created_by"))), not step.get("empty_layer"))
             for step in (history if isinstance(history, list) else ())
             if isinstance(step, dict)
         ),
     )
+
+
+def _without_values(step: str) -> str:
+    """Leave the values of the environment and of build arguments out of a step, as builders record it."""
+    if found := _ASSIGNMENT.match(step):
+        return f"{found[0]}=…"
+    return _ARGUMENTS.sub(r"\1 … \2", step)
 
 
 def _text(value: object) -> str:

@@ -39,8 +39,9 @@ def show(place: Place, out: Output, name: tuple[str, str], *, sharing: bool, hum
     """Show all there is to tell of an image, an index of images, or an artifact.
 
     A digest may be cut short: REPO@3f2a. Without tag and digest the tag is latest. Of the environment only
-    the names are shown, as the values may be secrets. Only this repository is read; all its manifests are,
-    to find the artifacts that are about the image: signatures, attestations, bills of materials.
+    the names are shown, and no build arguments: the values may be secrets. Only this repository is read;
+    all its manifests are, to find the artifacts that are about the image: signatures, attestations, bills
+    of materials.
 
     JSON: an object.
     """

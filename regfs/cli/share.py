@@ -75,7 +75,7 @@ def report(place: Place, out: Output, file: str, url: str, *, fsck: bool) -> Non
         raise Refusal("--json: the page is the output")
     if file != "-":
         check_file(file, "report")
-    with catalog(place, url) as found:
+    with catalog(place, url, configs=fsck) as found:
         page = make(found, findings=fsck)
     if file == "-":
         click.echo(page)

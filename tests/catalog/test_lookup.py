@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import fsspec
 import pytest
 from cli.shop import Shop, shop
 from fsspec.implementations.dirfs import DirFileSystem
 from memory import MemoryDriver
 
+from regfs.image import build_image
 from regfs.inspection import inspect, platforms_of
 from regfs.layout import BlobData, Digest, TagCurrentLink
 from regfs.lookup import Lookup, size_of
@@ -168,3 +171,33 @@ def test_referrers_by_subject_and_by_tag(source: Source, made: Shop) -> None:
         made.digests["signature"]: "tag",
     }
     assert Lookup(source).referrers("library/hello", made.digests["new"]) == []
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ("ENV TOKEN=hidden", "ENV TOKEN=…"),
+        ("ENV A=1 TOKEN=hidden", "ENV A=…"),
+        ("/bin/sh -c #(nop)  ENV TOKEN=hidden", "/bin/sh -c #(nop)  ENV TOKEN=…"),
+        ("ARG TOKEN=hidden", "ARG TOKEN=…"),
+        ("ARG NAME", "ARG NAME"),
+        ("RUN |2 A=1 TOKEN=hid den /bin/sh -c make # buildkit", "RUN |2 … /bin/sh -c make # buildkit"),
+        ("|1 TOKEN=hidden /bin/bash -ec make", "|1 … /bin/bash -ec make"),
+        ("RUN /bin/sh -c a | b && X=1 make", "RUN /bin/sh -c a | b && X=1 make"),
+    ],
+)
+def test_what_builders_record_of_secrets_is_left_out(recorded: str, shown: str) -> None:
+    image = build_image([{"a": b""}])
+    document = json.loads(image.config)
+    document["history"] = [{"created_by": recorded}]
+    config = json.dumps(document).encode()
+    manifest = json.loads(image.manifest)
+    manifest["config"] |= {"digest": str(Digest.of(config)), "size": len(config)}
+    made, driver = Shop(), MemoryDriver()
+    made.blob(config)
+    digest = made.manifest("a", manifest)
+    for path, content in made.files.items():
+        driver.put_content(path, content)
+    found = inspect(Lookup(Source(driver)), "a", digest)
+    assert [step for step, _ in found.config.history] == [shown]
+    assert found.layers[0].created_by == shown

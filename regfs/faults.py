@@ -5,11 +5,12 @@ Each fault names what has to be missing for it to be one, so that whoever can lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from regfs.findings import Finding, Kind, Severity
 from regfs.layout import (
     ROOT,
     BlobData,
@@ -29,85 +30,12 @@ if TYPE_CHECKING:
     from regfs.manifest import Reference
     from regfs.snapshot import File, Repository, Snapshot, TagFiles
 
-Kind: TypeAlias = Literal[
-    "dangling-link",
-    "empty-link",
-    "malformed-link",
-    "wrong-link",
-    "tag-without-current",
-    "tag-without-revision",
-    "missing-blob",
-    "missing-link",
-    "missing-revision",
-    "wrong-size",
-    "wrong-digest",
-    "damaged-manifest",
-    "large-manifest",
-    "unknown-manifest",
-    "refused-manifest",
-    "damaged-config",
-    "unused-link",
-    "unknown-files",
-    "old-upload",
-]
-Severity: TypeAlias = Literal["error", "warning"]
-
-KINDS: Mapping[Kind, str] = {
-    "dangling-link": "a link to a blob that is not there",
-    "empty-link": "a link without content",
-    "malformed-link": "a link that names no digest that a registry knows",
-    "wrong-link": "a link that names another digest than its path",
-    "tag-without-current": "a tag with a history that names nothing now",
-    "tag-without-revision": "a tag that names a manifest which its repository does not have",
-    "missing-blob": "a manifest refers to a blob that is not there",
-    "missing-link": "a manifest refers to a blob that its repository has no link to",
-    "missing-revision": "an index refers to a manifest which its repository does not have",
-    "wrong-size": "a blob has another size than a manifest tells",
-    "wrong-digest": "a blob's content has another digest than its path",
-    "damaged-manifest": "a manifest that cannot be read",
-    "large-manifest": "a manifest of more than 4 MiB",
-    "unknown-manifest": "a manifest of an unknown media type",
-    "refused-manifest": "a manifest that can be read, but not by the registry",
-    "damaged-config": "an image's configuration that is no JSON",
-    "unused-link": "a link to a layer that no manifest of its repository refers to",
-    "unknown-files": "files that no registry writes",
-    "old-upload": "an upload that was begun more than a week ago",
-}
-
 OLD = timedelta(days=7)
 """The age at which the registry itself purges an upload."""
 GRACE = timedelta(hours=1)
 """A link to a layer that is younger may be of a push whose manifest is still to come."""
 
 Reading: TypeAlias = Digest | Broken | None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong.
-
-    Attributes
-    ----------
-    kind : str
-        One of `KINDS`.
-    severity : str
-        "error": a pull fails. "warning": none does, yet.
-    path : str
-        The driver path of what is wrong, be it there or missing.
-    repository : str
-        Whose pulls it concerns; empty where it concerns none.
-    detail : str
-        What is wrong with it.
-    pull : str
-        What a pull that needs it gets from the registry: "works", or "fails: " and how.
-    """
-
-    kind: Kind
-    severity: Severity
-    path: str
-    repository: str
-    detail: str
-    pull: str
 
 
 class Fault(NamedTuple):
@@ -145,9 +73,9 @@ class Uses:
         Whether all of the manifests could be read.
     """
 
-    def __init__(self, pulls: Pulls, repository: Repository) -> None:
+    def __init__(self, pulls: Pulls, repository: Repository, tags: Mapping[str, TagFiles]) -> None:
         there = {one for one in repository.revisions if pulls.link("revision", repository.name, one)}
-        there.update(files.target for files in repository.tags.values() if files.target)
+        there.update(files.target for files in tags.values() if files.target)
         self.manifests = sorted(there)
         self.of: dict[Digest, Use] = {}
         self.all: set[Digest] = set(there)
@@ -194,33 +122,42 @@ class Faults:
     odd : dict
         Of the links that no pull reads (signatures, tags' indexes) and that do not name the digest in their
         path: as in `Pulls.links`.
+    moved : set of (str, str)
+        Tags, each with its repository before it, that are not as they were any more.
     grace : timedelta
         How long a link to a layer may wait for a manifest.
     """
 
     def __init__(
-        self, snapshot: Snapshot, pulls: Pulls, odd: Mapping[PathSpec, Reading], grace: timedelta
+        self,
+        snapshot: Snapshot,
+        pulls: Pulls,
+        odd: Mapping[PathSpec, Reading],
+        moved: Set[tuple[str, str]],
+        grace: timedelta,
     ) -> None:
         self._snapshot = snapshot
         self._pulls = pulls
         self._odd = odd
+        self._moved = moved
         self._grace = grace
 
     def all(self) -> Iterator[Fault]:
         """Give all faults, in no order."""
         needed: set[Digest] = set()
-        for _, repository in sorted(self._snapshot.repositories.items()):
-            uses = Uses(self._pulls, repository)
+        for name, repository in sorted(self._snapshot.repositories.items()):
+            still = {tag: one for tag, one in repository.tags.items() if (name, tag) not in self._moved}
+            uses = Uses(self._pulls, repository, still)
             needed |= uses.all
             yield from self._layers(repository, uses)
             yield from self._revisions(repository)
             yield from self._unread(repository)
-            for tag, files in sorted(repository.tags.items()):
+            for tag, files in sorted(still.items()):
                 yield from self._tag(repository, tag, files)
             for digest in uses.manifests:
-                yield from self._manifest(repository.name, digest)
+                yield from self._manifest(name, digest)
             for digest, use in uses.of.items():
-                yield from self._reference(repository.name, digest, use)
+                yield from self._reference(name, digest, use)
             yield from self._uploads(repository)
         for digest in sorted(self._pulls.altered - needed):
             if self._pulls.file(digest) is not None:

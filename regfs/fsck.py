@@ -15,7 +15,8 @@ from datetime import timedelta
 from itertools import islice
 from typing import TypeAlias
 
-from regfs.faults import GRACE, KINDS, Fault, Faults, Finding, Kind, Reading
+from regfs.faults import GRACE, Fault, Faults, Reading
+from regfs.findings import KINDS, Finding, Kind, Severity
 from regfs.layout import (
     BlobData,
     Digest,
@@ -36,7 +37,7 @@ from regfs.snapshot import File, ReadManifest, Snapshot
 from regfs.source import Source
 from regfs.verify import ALGORITHMS
 
-__all__ = ["KINDS", "Finding", "Kind", "check"]
+__all__ = ["KINDS", "Finding", "Kind", "Severity", "check"]
 
 LINKS = 512
 """Links that are read at once."""
@@ -95,12 +96,12 @@ class _Check:
         self.progress = progress
         self.pulls = Pulls(snapshot)
         self.odd: dict[PathSpec, Reading] = {}
-        self.faults = Faults(snapshot, self.pulls, self.odd, grace)
+        self.moved: set[tuple[str, str]] = set()
+        self.faults = Faults(snapshot, self.pulls, self.odd, self.moved, grace)
         self.asked: set[PathSpec] = set()
         self.listed: set[str] = set()
         self.fresh: dict[str, set[Digest]] = {}
         self.settled: set[tuple[str, str]] = set()
-        self.moved: set[tuple[str, str]] = set()
 
     def run(self, verify: bool) -> list[Finding]:
         if verify:
@@ -191,11 +192,11 @@ class _Check:
     # -- once more ------------------------------------------------------------------------------------
 
     def _excused(self, fault: Fault) -> bool:
-        finding = fault.finding
-        if finding.kind == "unused-link":
-            link = parse(finding.path)
-            return isinstance(link, LayerLink) and link.digest in self.fresh.get(link.repository, ())
-        return bool(fault.tag) and (finding.repository, fault.tag) in self.moved
+        """Tell whether it is a link without use that a manifest uses which has come since the look."""
+        if fault.finding.kind != "unused-link":
+            return False
+        link = parse(fault.finding.path)
+        return isinstance(link, LayerLink) and link.digest in self.fresh.get(link.repository, ())
 
     def _ask_again(self, faults: Iterable[Fault]) -> bool:
         """Look once more for what faults rest on; tell whether there was anything to look for."""

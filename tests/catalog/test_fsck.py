@@ -1,0 +1,619 @@
+"""Each kind of fault is found, told once, and only if it is one; test_fsck_interop.py asks for pulls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from catalog.varied import described, tree
+from memory import MemoryDriver
+
+import regfs
+from regfs.catalog import Catalog
+from regfs.faults import GRACE, OLD
+from regfs.fsck import KINDS, Finding, check
+from regfs.image import Image, build_image, store_image
+from regfs.layout import (
+    ROOT,
+    BlobData,
+    Digest,
+    LayerLink,
+    ManifestRevisionLink,
+    PathSpec,
+    SignatureLink,
+    TagCurrentLink,
+    TagIndexLink,
+    UploadData,
+    UploadStartedAt,
+    link_content,
+    tags_root,
+    uploads_root,
+)
+from regfs.manifest import LARGEST, OCI_INDEX, OCI_MANIFEST
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from proxy import CountingProxy, Request
+    from servers import Server
+
+NAME = "team/app"
+LATER = datetime.now(timezone.utc) + GRACE * 2
+
+
+@pytest.fixture(scope="session")
+def server(seaweedfs: Server) -> Server:
+    """SeaweedFS alone."""
+    return seaweedfs
+
+
+class Registry:
+    """A driver of memory with an image in it, to be damaged; its files are two hours old."""
+
+    def __init__(self, *, driver: MemoryDriver | None = None) -> None:
+        self.driver = driver or MemoryDriver()
+        self.image = build_image([{"a": b"1"}, {"b": b"2"}])
+        self.digest = store_image(self.driver, self.image, NAME, "v1")
+        self.layer = self.image.layer_digests[0]
+
+    def put(self, spec: PathSpec | str, content: bytes | Digest) -> None:
+        data = link_content(content) if isinstance(content, Digest) else content
+        self.driver.put_content(str(spec), data)
+
+    def blob(self, content: bytes) -> Digest:
+        digest = Digest.of(content)
+        self.put(BlobData(digest), content)
+        return digest
+
+    def manifest(self, content: bytes, name: str = NAME) -> Digest:
+        digest = self.blob(content)
+        self.put(ManifestRevisionLink(name, digest), digest)
+        return digest
+
+    def delete(self, *specs: PathSpec) -> None:
+        for spec in specs:
+            self.driver.delete(spec.path)
+
+    def findings(self, *, verify: bool = True, new: bool = False) -> list[Finding]:
+        """Check; nothing is so young that it is left alone, unless `new`."""
+        catalog = Catalog(self.driver)
+        grace = GRACE if new else timedelta(0)
+        return check(catalog.source, catalog.snapshot, verify=verify, grace=grace)
+
+    def only(self, **kwargs: Any) -> Finding:
+        (found,) = self.findings(**kwargs)
+        return found
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+def told(finding: Finding) -> tuple[str, str, str, str]:
+    return finding.kind, finding.severity, finding.path, finding.repository
+
+
+def test_nothing_is_wrong(registry: Registry) -> None:
+    assert registry.findings() == []
+
+
+def test_every_kind_is_explained_and_has_a_test() -> None:
+    text = (
+        Path(__file__).read_text()
+        + (Path(__file__).parent.parent / "interop/test_fsck_interop.py").read_text()
+    )
+    assert [kind for kind in KINDS if f'"{kind}"' not in text] == []
+    assert all(KINDS.values())
+
+
+def test_a_layer_that_is_missing_is_told_of_the_link_and_of_the_manifest(registry: Registry) -> None:
+    registry.delete(BlobData(registry.layer))
+    missing, dangling = registry.findings()
+    assert told(missing) == ("missing-blob", "error", BlobData(registry.layer).path, NAME)
+    assert missing.detail == f"it is a layer of manifest {registry.digest}"
+    assert missing.pull == "fails: the registry answers 404 BLOB_UNKNOWN"
+    assert told(dangling) == ("dangling-link", "error", LayerLink(NAME, registry.layer).path, NAME)
+
+
+def test_a_layer_of_many_manifests_is_told_once_for_each_repository(registry: Registry) -> None:
+    base = {"base": b"base"}
+    images = [build_image([base, {"own": b"%d" % number}]) for number in range(4)]
+    for number, image in enumerate(images):
+        store_image(registry.driver, image, f"app{number // 3}", f"v{number}")
+    registry.delete(BlobData(images[0].layer_digests[0]))
+    found = [one for one in registry.findings() if one.kind == "missing-blob"]
+    assert [one.repository for one in found] == ["app0", "app1"]
+    assert found[0].detail.endswith(" and 2 more")
+
+
+def test_what_garbage_collection_leaves_is_a_warning(registry: Registry) -> None:
+    gone = Digest.of(b"gone")
+    registry.put(LayerLink(NAME, gone), gone)
+    registry.put(TagIndexLink(NAME, "v1", gone), gone)
+    layer, index = registry.findings()
+    assert told(layer) == ("dangling-link", "warning", LayerLink(NAME, gone).path, NAME)
+    assert layer.pull == "works: no manifest refers to it"
+    assert told(index) == ("dangling-link", "warning", TagIndexLink(NAME, "v1", gone).path, NAME)
+    assert index.pull == "works: no pull reads it"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "empty-link"),
+        (b"x", "malformed-link"),
+        (b"sha256:" + b"A" * 64, "malformed-link"),
+        (b"sha256:" + b"a" * 64 + b"\n", "malformed-link"),
+        (b"\xff" * 71, "malformed-link"),
+        (b"blake3:" + b"a" * 64, "malformed-link"),
+        (b"x" * 100_000, "malformed-link"),
+    ],
+)
+def test_links_of_every_kind_with_every_content(registry: Registry, content: bytes, kind: str) -> None:
+    signature = registry.blob(b"signature")
+    unused = registry.blob(b"unused")
+    specs: list[PathSpec] = [
+        LayerLink(NAME, registry.layer),
+        LayerLink(NAME, unused),
+        ManifestRevisionLink(NAME, registry.digest),
+        SignatureLink(NAME, registry.digest, signature),
+        TagCurrentLink(NAME, "v1"),
+        TagIndexLink(NAME, "v1", registry.digest),
+    ]
+    for spec in specs:
+        registry.put(spec, content)
+    found = {one.path: (one.kind, one.severity) for one in registry.findings()}
+    assert found == {
+        spec.path: (kind, "warning" if spec in (specs[1], specs[3], specs[5]) else "error") for spec in specs
+    }
+
+
+def test_a_link_that_leads_astray(registry: Registry) -> None:
+    registry.put(LayerLink(NAME, registry.layer), registry.image.config_digest)
+    found = registry.only()
+    assert told(found) == ("wrong-link", "error", LayerLink(NAME, registry.layer).path, NAME)
+    assert found.detail == f"it names {registry.image.config_digest}"
+    assert found.pull.startswith("fails: the registry answers 200, and the client refuses")
+
+
+def test_tags(registry: Registry) -> None:
+    other = store_image(registry.driver, build_image([{"c": b"3"}]), "other", "x")
+    registry.put(TagCurrentLink(NAME, "foreign"), other)
+    registry.put(TagIndexLink(NAME, "lost", registry.digest), registry.digest)
+    registry.put(TagCurrentLink(NAME, "gone"), Digest.of(b"gone"))
+    found = {one.path.split("/")[-3]: (one.kind, one.severity, one.pull) for one in registry.findings()}
+    nothing = "fails: the registry answers 404 MANIFEST_UNKNOWN"
+    assert {tag: what for tag, what in found.items() if tag in ("foreign", "gone")} == {
+        "foreign": ("tag-without-revision", "error", nothing),
+        "gone": ("dangling-link", "error", nothing),
+    }
+    lost = next(one for one in registry.findings() if one.kind == "tag-without-current")
+    assert (lost.path, lost.pull) == (TagCurrentLink(NAME, "lost").path, nothing)
+    # The repository has none of what the foreign manifest refers to.
+    assert "missing-link" in {one.kind for one in registry.findings()}
+
+
+def test_a_reference_without_a_link(registry: Registry) -> None:
+    registry.delete(LayerLink(NAME, registry.image.config_digest))
+    found = registry.only()
+    assert told(found) == ("missing-link", "error", LayerLink(NAME, registry.image.config_digest).path, NAME)
+    assert found.pull == "fails: the registry answers 404 BLOB_UNKNOWN"
+
+
+def index_of(*children: tuple[bytes, int]) -> bytes:
+    listed = [described(Digest.of(data), size) for data, size in children]
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}).encode()
+
+
+def test_children_of_an_index(registry: Registry) -> None:
+    manifest = registry.image.manifest
+    registry.manifest(index_of((manifest, len(manifest))))
+    assert registry.findings() == []
+    registry.manifest(index_of((manifest, len(manifest))), "elsewhere")
+    found = registry.only()
+    assert told(found) == (
+        *("missing-revision", "error"),
+        *(ManifestRevisionLink("elsewhere", registry.digest).path, "elsewhere"),
+    )
+    # A layer's link will do for a pull, but keeps nothing of what the child needs.
+    registry.put(LayerLink("elsewhere", registry.digest), registry.digest)
+    found = registry.only()
+    assert (found.kind, found.severity) == ("missing-revision", "warning")
+    assert found.pull.endswith("but what it refers to is garbage")
+
+
+def test_a_child_that_is_not_there(registry: Registry) -> None:
+    registry.manifest(index_of((b"gone", 4)))
+    found = registry.only()
+    assert (found.kind, found.path) == ("missing-blob", BlobData(Digest.of(b"gone")).path)
+    assert found.pull == "fails: the registry answers 404 MANIFEST_UNKNOWN"
+
+
+def test_what_need_not_be_there(registry: Registry) -> None:
+    """Layers that may not be distributed, and what an artifact is about."""
+    config = registry.blob(b"{}")
+    registry.put(LayerLink(NAME, config), config)
+    foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": described(config, 2),
+        "layers": [described(Digest.of(b"Windows"), 7, foreign)],
+        "subject": described(Digest.of(b"gone"), 4),
+    }
+    registry.manifest(json.dumps(document).encode())
+    assert registry.findings() == []
+
+
+def test_sizes(registry: Registry) -> None:
+    registry.manifest(index_of((registry.image.manifest, 5)))
+    found = registry.only()
+    assert told(found) == ("wrong-size", "error", BlobData(registry.digest).path, NAME)
+    assert f"{len(registry.image.manifest)} bytes, not 5" in found.detail
+    registry.put(BlobData(registry.layer), b"cut")
+    found = next(one for one in registry.findings(verify=False) if one.path == BlobData(registry.layer).path)
+    assert found.kind == "wrong-size"
+    assert found.pull.startswith("fails: the registry answers 200")
+
+
+def test_digests(registry: Registry) -> None:
+    size = len(registry.image.layers[0])
+    registry.put(BlobData(registry.layer), bytes(size))
+    orphan = registry.blob(b"orphan")
+    registry.put(BlobData(orphan), b"ORPHAN")
+    long = Digest("sha512", hashlib.sha512(b"long").hexdigest())
+    registry.put(BlobData(long), b"long!")
+    unknown = Digest("blake3", "a" * 64)
+    registry.put(BlobData(unknown), b"whatever")
+    assert registry.findings(verify=False) == [], "what is not read is not compared"
+    found = {told(one) for one in registry.findings()}
+    assert found == {
+        ("wrong-digest", "error", BlobData(registry.layer).path, NAME),
+        ("wrong-digest", "warning", BlobData(orphan).path, ""),
+        ("wrong-digest", "warning", BlobData(long).path, ""),
+    }
+
+
+def test_digests_of_what_is_read_anyway(registry: Registry) -> None:
+    registry.put(BlobData(registry.digest), registry.image.manifest.replace(b'":', b'" :', 1))
+    registry.put(BlobData(registry.image.config_digest), registry.image.config.replace(b"amd64", b"arm64"))
+    found = {(one.kind, one.path) for one in registry.findings(verify=False)}
+    assert found == {
+        ("wrong-digest", BlobData(registry.digest).path),
+        ("wrong-digest", BlobData(registry.image.config_digest).path),
+    }
+
+
+def test_manifests(registry: Registry) -> None:
+    damaged = registry.manifest(b"{")
+    large = registry.manifest(b"{}".ljust(LARGEST + 1))
+    unknown = registry.manifest(b'{"schemaVersion":2,"mediaType":"text/plain"}')
+    document = json.loads(registry.image.manifest)
+    refused = registry.manifest(json.dumps({**document, "schemaVersion": 3}).encode())
+    found = {one.path: one for one in registry.findings()}
+    assert {path: one.kind for path, one in found.items()} == {
+        BlobData(damaged).path: "damaged-manifest",
+        BlobData(large).path: "large-manifest",
+        BlobData(unknown).path: "unknown-manifest",
+        BlobData(refused).path: "refused-manifest",
+    }
+    assert {one.pull for one in found.values()} == {"fails: the registry answers 500 UNKNOWN"}
+    assert found[BlobData(refused).path].detail == "its schema version 3 is unknown"
+
+
+def test_a_manifest_that_cannot_be_read_may_use_any_layer(registry: Registry) -> None:
+    unused = registry.blob(b"unused")
+    registry.put(LayerLink(NAME, unused), unused)
+    assert [one.kind for one in registry.findings()] == ["unused-link"]
+    registry.manifest(b"{")
+    assert [one.kind for one in registry.findings()] == ["damaged-manifest"]
+
+
+def test_a_damaged_configuration(registry: Registry) -> None:
+    config = b"no JSON"
+    digest = registry.blob(config)
+    document = json.loads(registry.image.manifest)
+    document["config"] |= {"digest": str(digest), "size": len(config)}
+    registry.put(LayerLink(NAME, digest), digest)
+    revision = registry.manifest(json.dumps(document).encode())
+    found = registry.only()
+    assert told(found) == ("damaged-config", "error", BlobData(digest).path, NAME)
+    assert str(revision) in found.detail
+
+
+def test_unused_links_and_how_long_they_may_wait(registry: Registry) -> None:
+    unused = registry.blob(b"unused")
+    registry.put(LayerLink(NAME, unused), unused)
+    found = registry.only()
+    assert told(found) == ("unused-link", "warning", LayerLink(NAME, unused).path, NAME)
+    assert found.pull == "works: no manifest refers to it"
+    assert registry.findings(new=True) == [], "its manifest may be on its way"
+    content, _ = registry.driver.files[LayerLink(NAME, unused).path]
+    registry.driver.files[LayerLink(NAME, unused).path] = content, datetime.now(timezone.utc) - 2 * GRACE
+    assert registry.only(new=True) == found
+
+
+def test_manifests_among_the_layers_are_in_use(registry: Registry) -> None:
+    """The registry's version 2.1.0 linked manifests so."""
+    registry.put(LayerLink(NAME, registry.digest), registry.digest)
+    assert registry.findings() == []
+
+
+def test_unknown_files(registry: Registry) -> None:
+    for number in range(30):
+        registry.put(f"{ROOT}/strange/{number:02}", b"12")
+    found = registry.only()
+    assert told(found) == ("unknown-files", "warning", ROOT, "")
+    assert found.detail.startswith("30 files of 60 bytes, such as /docker/registry/v2/strange/")
+
+
+def test_uploads() -> None:
+    registry = Registry()
+    old, new = datetime.now(timezone.utc) - OLD - timedelta(hours=1), datetime.now(timezone.utc) - OLD / 2
+    for id_, when in (("old", old), ("new", new)):
+        registry.put(UploadStartedAt(NAME, id_), when.strftime("%Y-%m-%dT%H:%M:%SZ").encode())
+        registry.put(UploadData(NAME, id_), b"12345")
+    found = registry.only()
+    assert told(found) == ("old-upload", "warning", f"{uploads_root(NAME)}/old", NAME)
+    assert found.detail == f"begun {old:%Y-%m-%d %H:%M} UTC, it holds 25 bytes"
+
+
+def test_findings_come_in_one_order(registry: Registry) -> None:
+    for name in ("b", "a/b", "a", "c"):
+        made = build_image([{name.replace("/", "-"): b"x"}])
+        store_image(registry.driver, made, name, "v1")
+        registry.delete(BlobData(made.layer_digests[0]))
+    found = registry.findings()
+    assert [one.repository for one in found] == ["a", "a", "a/b", "a/b", "b", "b", "c", "c"]
+    shuffled = dict(sorted(registry.driver.files.items(), reverse=True))
+    registry.driver.files = shuffled
+    assert registry.findings() == found
+
+
+# -- asked once more ---------------------------------------------------------------------------------------
+
+
+class Meddler(MemoryDriver):
+    """Does something just before some path is read for the n-th time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = ""
+        self.act: Callable[[], object] = lambda: None
+        self.after = 1
+
+    def get_content(self, path: str) -> bytes:
+        self._meddle(path)
+        return super().get_content(path)
+
+    def stat(self, path: str) -> regfs.FileInfo:
+        self._meddle(path)
+        return super().stat(path)
+
+    def _meddle(self, path: str) -> None:
+        if path == self.path:
+            self.after -= 1
+            if self.after == 0:
+                self.act()
+
+    def on(self, spec: PathSpec, act: Callable[[], object], after: int = 1) -> None:
+        self.path, self.act, self.after = spec.path, act, after
+
+
+def meddled() -> tuple[Registry, Meddler]:
+    driver = Meddler()
+    return Registry(driver=driver), driver
+
+
+def test_a_link_that_is_written_anew_meanwhile() -> None:
+    registry, driver = meddled()
+    link = LayerLink(NAME, registry.layer)
+    registry.put(link, b"")
+    driver.on(link, lambda: registry.put(link, registry.layer), after=2)
+    assert registry.findings() == []
+
+
+def test_a_blob_that_comes_back_meanwhile() -> None:
+    registry, driver = meddled()
+    blob = BlobData(registry.layer)
+    content = registry.driver.get_content(blob.path)
+    registry.delete(blob)
+    driver.on(blob, lambda: registry.put(blob, content), after=2)  # the scan asks first, then fsck
+    assert registry.findings(verify=False) == []
+
+
+def test_a_layers_link_that_comes_meanwhile() -> None:
+    registry, driver = meddled()
+    link = LayerLink(NAME, registry.layer)
+    registry.delete(link)
+    driver.on(link, lambda: registry.put(link, registry.layer))
+    assert registry.findings() == []
+
+
+def test_a_tag_that_moves_or_goes_meanwhile() -> None:
+    for act in ("move", "remove"):
+        registry, driver = meddled()
+        tag = TagCurrentLink(NAME, "v2")
+        registry.put(tag, Digest.of(b"gone"))
+
+        def moved(registry: Registry = registry, tag: TagCurrentLink = tag) -> None:
+            registry.put(tag, registry.digest)
+
+        def removed(registry: Registry = registry, tag: TagCurrentLink = tag) -> None:
+            registry.delete(tag)
+
+        driver.on(tag, moved if act == "move" else removed, after=2)
+        assert registry.findings() == []
+
+
+def test_a_tag_without_current_that_is_written_or_removed_meanwhile() -> None:
+    for write in (True, False):
+        registry, driver = meddled()
+        tag, entry = TagCurrentLink(NAME, "v2"), TagIndexLink(NAME, "v2", registry.digest)
+        registry.put(entry, registry.digest)
+
+        def act(
+            write: bool = write,
+            registry: Registry = registry,
+            tag: TagCurrentLink = tag,
+            entry: TagIndexLink = entry,
+        ) -> None:
+            if write:
+                registry.put(tag, registry.digest)
+            else:
+                registry.delete(entry)
+
+        driver.on(tag, act)
+        assert registry.findings() == []
+
+
+def test_an_image_that_is_deleted_meanwhile() -> None:
+    """Between the look and the reading of the links: its revision is gone, and so are its faults."""
+    registry, driver = meddled()
+    registry.delete(BlobData(registry.layer))
+    revision = ManifestRevisionLink(NAME, registry.digest)
+
+    def delete() -> None:
+        driver.delete(f"{tags_root(NAME)}/v1")
+        registry.delete(revision)
+
+    driver.on(LayerLink(NAME, registry.image.config_digest), delete)
+    kinds = {(one.kind, one.severity) for one in registry.findings(verify=False)}
+    assert kinds == {("dangling-link", "warning"), ("unused-link", "warning")}
+
+
+def test_a_manifest_that_comes_for_old_layers() -> None:
+    """A link from long ago is in use again, by an image that was pushed since the look."""
+    registry, driver = meddled()
+    layer = registry.blob(b"old layer")
+    registry.put(LayerLink(NAME, layer), layer)
+    document = json.loads(registry.image.manifest)
+    document["layers"][0] = described(layer, 9, document["layers"][0]["mediaType"])
+
+    driver.on(LayerLink(NAME, layer), lambda: registry.manifest(json.dumps(document).encode()))
+    assert registry.findings() == []
+    assert [one.kind for one in registry.findings()] == []
+
+
+def test_a_blob_that_goes_while_all_are_verified() -> None:
+    registry, driver = meddled()
+    blob = BlobData(registry.layer)
+    driver.on(blob, lambda: registry.delete(blob))
+    assert {one.kind for one in registry.findings()} == {"missing-blob", "dangling-link"}
+
+
+# -- every blob --------------------------------------------------------------------------------------------
+
+
+def large_image(number: int) -> Image:
+    return build_image([{"data": hashlib.shake_128(b"%d" % number).digest(3 << 20)}])
+
+
+@pytest.mark.parametrize("face", ["driver", "filesystem"])
+def test_large_blobs_are_streamed(face: str, options: dict[str, Any]) -> None:
+    driver = regfs.create("s3", options)
+    images = [large_image(number) for number in range(6)]
+    for number, image in enumerate(images):
+        store_image(driver, image, "a", f"v{number}")
+    broken = images[3].layer_digests[0]
+    content = driver.get_content(BlobData(broken).path)
+    driver.put_content(BlobData(broken).path, content[:-1] + bytes([content[-1] ^ 1]))
+    told: list[tuple[str, int, int | None]] = []
+    catalog = Catalog(driver if face == "driver" else driver.fs, lambda *arguments: told.append(arguments))
+    (found,) = catalog.fsck(verify=True)
+    assert (found.kind, found.path) == ("wrong-digest", BlobData(broken).path)
+    total = sum(len(image.layers[0]) for image in images)
+    verified = [done for stage, done, of in told if stage == "verifying" and of == total]
+    assert verified == sorted(verified)
+    assert verified[-1] == total
+
+
+def test_verifying_holds_a_few_blocks_and_ends_at_the_first_failure() -> None:
+    held: set[int] = set()
+    most = [0]
+    lock = threading.Lock()
+    size, opened = 40 << 20, []
+
+    class Endless(MemoryDriver):
+        """Has large blobs that it makes up as they are read."""
+
+        def reader(self, path: str, offset: int = 0) -> BinaryIO:
+            opened.append(path)
+            if len(opened) == 12:
+                raise ConnectionError("lost")
+            return Zeros()  # type: ignore[return-value]
+
+    class Zeros:
+        def __init__(self) -> None:
+            self.left = size
+
+        def read(self, wanted: int) -> bytes:
+            with lock:
+                held.add(id(self))
+                most[0] = max(most[0], len(held))
+            assert wanted <= 1 << 20
+            self.left -= wanted
+            return bytes(wanted) if self.left >= 0 else b""
+
+        def __enter__(self) -> Zeros:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            with lock:
+                held.discard(id(self))
+
+    driver = Endless()
+    now = datetime.now(timezone.utc)
+    for number in range(100):
+        driver.files[BlobData(Digest.of(b"%d" % number)).path] = Sized(size), now
+    driver.put_content(UploadStartedAt("a", "x").path, now.strftime("%Y-%m-%dT%H:%M:%SZ").encode())
+    with pytest.raises(ConnectionError, match="lost"):
+        Catalog(driver).fsck(verify=True)
+    assert most[0] <= 4
+    assert len(opened) < 20, "the others are not begun"
+
+
+class Sized(bytes):
+    """Bytes that say they are more than they are."""
+
+    size = 0
+
+    def __new__(cls, size: int) -> Sized:
+        made = super().__new__(cls)
+        made.size = size
+        return made
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def test_a_failure_is_no_finding(proxied_options: dict[str, Any], proxy: CountingProxy) -> None:
+    driver = regfs.create("s3", proxied_options)
+    image = build_image([{"a": b"1"}])
+    store_image(driver, image, "a", "v1")
+    catalog = Catalog(driver)
+    assert catalog.snapshot
+    link = LayerLink("a", image.config_digest).path
+
+    def refuse(request: Request) -> bytes | None:
+        return b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n" if request.path.endswith(link) else None
+
+    proxy.fault = refuse
+    with pytest.raises(PermissionError):
+        catalog.fsck()
+
+
+def test_a_tree_of_everything() -> None:
+    driver = MemoryDriver()
+    for path, content in tree().files.items():
+        driver.put_content(path, content)
+    kinds = {one.kind for one in Catalog(driver).fsck(verify=True)}
+    assert {"damaged-manifest", "large-manifest", "empty-link", "tag-without-current"} <= kinds
+    assert {"missing-blob", "missing-link", "unknown-files", "old-upload", "wrong-size"} <= kinds

@@ -48,11 +48,12 @@ def kinds(path: Path) -> list[list[str]]:
     return [[one for one, _ in groupby(map(kind, cell["outputs"]))] for cell in cells(path)]
 
 
-def test_there_are_three() -> None:
+def test_there_are_four() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
         "dask_over_a_bucket",
         "images_as_data",
         "registry_bucket_from_pandas",
+        "where_do_the_bytes_go",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -61,7 +62,8 @@ class Body:
     info : ObjectInfo
         Of the whole object, whatever the range.
     stream : object
-        ``await stream.read(n)`` gives what has arrived, at most `n` bytes; ``stream.close()``.
+        ``await stream.read(n)`` gives what has arrived, at most `n` bytes; ``await stream.into(view)`` fills
+        a buffer and tells how far; ``stream.close()``.
     start, stop : int
         The range in bytes.
     again : callable
@@ -94,36 +96,51 @@ class Body:
     async def read(self, n: int) -> bytes:
         """Read exactly `n` bytes, or what is left of the range if that is less."""
         want = min(n, self.stop - self._at)
-        pieces: list[bytes] = []
-        while want > 0:
-            pieces.append(await self.some(want))
-            want -= len(pieces[-1])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        piece = await self.some(want)
+        if len(piece) == want:
+            return piece
+        # Nobody else has these bytes, so the file gives them away without a copy.
+        whole = io.BytesIO(bytes(want))
+        with whole.getbuffer() as view:
+            view[: len(piece)] = piece
+            await self.into(view[len(piece) :])
+        return whole.getvalue()
 
     async def some(self, n: int) -> bytes:
         """Read what has arrived, at most `n` bytes; waits for a first one. Empty at the end of the range."""
         want = min(n, self.stop - self._at)
-        if want <= 0:
-            return b""
-        while True:
+        while want > 0:
             try:
                 piece: bytes = await self._stream.read(want)
             except Exception as exc:  # noqa: BLE001 - whoever goes on decides
                 await self._go_on(exc)
                 continue
             if piece:
-                self._breaks = 0
-                self._at += len(piece)
+                self._came(len(piece))
                 return piece
             await self._go_on(ConnectionResetError("the answer ended early"))
+        return b""
 
     async def into(self, view: memoryview) -> int:
         """Fill a buffer, less only at the end of the range, and tell how far."""
+        want = min(len(view), self.stop - self._at)
         at = 0
-        while piece := await self.some(len(view) - at):
-            view[at : at + len(piece)] = piece
-            at += len(piece)
+        while at < want:
+            try:
+                count: int = await self._stream.into(view[at:want])
+            except Exception as exc:  # noqa: BLE001 - whoever goes on decides
+                await self._go_on(exc)
+                continue
+            if not count:
+                await self._go_on(ConnectionResetError("the answer ended early"))
+            else:
+                self._came(count)
+            at += count
         return at
+
+    def _came(self, count: int) -> None:
+        self._breaks = 0
+        self._at += count
 
     async def _go_on(self, broken: Exception) -> None:
         self._stream.close()
@@ -147,19 +164,37 @@ def http_date(text: str) -> datetime:
 
 
 def header_info(key: str, size: int, headers: Mapping[str, str]) -> ObjectInfo:
-    """Make a value of the headers of a HEAD or GET, whose names may be in any case."""
-    metadata = {
-        name[len(_META) :].lower(): value for name, value in headers.items() if name[:11].lower() == _META
-    }
+    """Make a value of the headers of a HEAD or GET, whose names are in lower case."""
+    metadata = {name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)}
     return ObjectInfo(
         key,
         size,
-        http_date(headers["Last-Modified"]),
-        headers.get("ETag", ""),
+        http_date(headers["last-modified"]),
+        headers.get("etag", ""),
         headers.get("x-amz-storage-class") or "STANDARD",
-        headers.get("Content-Type"),
+        headers.get("content-type"),
         metadata,
     )
+
+
+class CopyingStream:
+    """The stream of botocore's answers, which knows no buffers.
+
+    Parameters
+    ----------
+    stream : object
+        ``await stream.read(n)`` and ``stream.close()``.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.read = stream.read
+        self.close = stream.close
+
+    async def into(self, view: memoryview) -> int:
+        """Copy what has arrived into a buffer."""
+        data = await self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
 
 
 class EmptyStream:
@@ -168,6 +203,10 @@ class EmptyStream:
     async def read(self, n: int) -> bytes:
         """Read nothing."""
         return b""
+
+    async def into(self, view: memoryview) -> int:
+        """Read nothing."""
+        return 0
 
     def close(self) -> None:
         """Do nothing."""

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from regfs.answers import Body, EmptyStream, ListPage, ObjectInfo, header_info, object_info
+from regfs.answers import Body, CopyingStream, EmptyStream, ListPage, ObjectInfo, header_info, object_info
 from regfs.checksums import compute, etag_of
 from regfs.documents import delete_request, nameable, parse_deleted, parse_page
 from regfs.errors import BucketNotFoundError
-from regfs.fast import Stream, read
+from regfs.fast import read
 from regfs.multipart import CONTENT_TYPE, MultipartClient, headers
 from regfs.retry import pause, status
 
@@ -124,13 +124,13 @@ class S3Client(MultipartClient):
             )
             try:
                 told = response.headers
-                length = int(told["Content-Length"])
-                info = header_info(key, _size(told.get("Content-Range"), length), told)
-                reach = self._reach(key, start, span, length, told.get("Content-Range"))
+                length = int(told["content-length"])
+                info = header_info(key, _size(told.get("content-range"), length), told)
+                reach = self._reach(key, start, span, length, told.get("content-range"))
             except BaseException:
                 response.close()
                 raise
-            return Body(info, Stream(response), *reach, self._again)
+            return Body(info, response, *reach, self._again)
 
         async def call() -> Body:
             fields = {name: value for name, value in (("Range", span), ("IfMatch", etag)) if value}
@@ -142,7 +142,7 @@ class S3Client(MultipartClient):
             except BaseException:
                 answer["Body"].close()
                 raise
-            return Body(info, answer["Body"], *reach, self._again)
+            return Body(info, CopyingStream(answer["Body"]), *reach, self._again)
 
         def unless_past_end(open_: Callable[[], Awaitable[Body]]) -> Callable[[], Awaitable[Body]]:
             async def opening() -> Body:
@@ -294,7 +294,7 @@ class S3Client(MultipartClient):
         fields = {"ContentType": CONTENT_TYPE, **await self._checksum(data), **self._creation()}
 
         async def fast() -> bool:
-            (await self.lane.fast.send("PUT", key, headers=headers(fields), body=data)).release()
+            (await self.lane.fast.send("PUT", key, headers=headers(fields), body=data)).close()
             return True
 
         async def call() -> bool:
@@ -344,7 +344,7 @@ class S3Client(MultipartClient):
 
     async def _delete_one(self, key: str) -> list[tuple[str, str]]:
         async def fast() -> None:
-            (await self.lane.fast.send("DELETE", key, success=(204, 200))).release()
+            (await self.lane.fast.send("DELETE", key, success=(204, 200))).close()
 
         async def call() -> None:
             await self.lane.request("delete_object", Key=key)

@@ -30,7 +30,7 @@ RANGE = 16 * 2**20
 AT_ONCE = 8
 """Ranges of one object that travel at once."""
 PIECE = 2**20
-"""Bytes that are written to a file at once."""
+"""Bytes that are written to a file, or told as progress, at once."""
 TRIES = 3
 """How often a read begins anew because the object was replaced meanwhile."""
 
@@ -41,8 +41,8 @@ class Target(Protocol):
     async def begin(self, size: int) -> None:
         """Make room; called again where everything begins anew."""
 
-    async def write(self, at: int, data: bytes) -> None:
-        """Put bytes at a place."""
+    async def fill(self, at: int, body: Body, progress: Callable[[int], object]) -> None:
+        """Put a body, to its end, at a place; `progress` is told how many bytes have come."""
 
 
 class Memory:
@@ -64,9 +64,11 @@ class Memory:
         self._file = io.BytesIO(bytes(size))
         self._view = self._file.getbuffer()
 
-    async def write(self, at: int, data: bytes) -> None:
-        """Put bytes at a place."""
-        self._view[at : at + len(data)] = data
+    async def fill(self, at: int, body: Body, progress: Callable[[int], object]) -> None:
+        """Put a body at a place."""
+        while count := await body.into(self._view[at : at + PIECE]):
+            at += count
+            progress(count)
 
     def result(self) -> bytes:
         """Give what was written, without a copy."""
@@ -80,26 +82,36 @@ class File:
     Parameters
     ----------
     file : file object
-        Binary, writable and seekable.
+        Binary, writable and seekable, with nothing in its own buffer.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._turn = asyncio.Lock()
 
     async def begin(self, size: int) -> None:
         """Make room."""
-        async with self._turn:
-            await asyncio.to_thread(self._file.truncate, size)
+        await asyncio.to_thread(self._file.truncate, size)
 
-    async def write(self, at: int, data: bytes) -> None:
-        """Put bytes at a place."""
-        async with self._turn:
-            await asyncio.to_thread(self._put, at, data)
+    async def fill(self, at: int, body: Body, progress: Callable[[int], object]) -> None:
+        """Put a body at a place: one buffer is written while the other one is filled."""
+        buffers = [memoryview(bytearray(PIECE)) for _ in range(2)]
+        writing: asyncio.Future[None] | None = None
+        try:
+            while count := await body.into(buffers[0]):
+                if writing:
+                    await writing
+                writing = asyncio.ensure_future(asyncio.to_thread(self._put, at, buffers[0][:count]))
+                at += count
+                progress(count)
+                buffers.reverse()
+        finally:
+            if writing:
+                await writing
 
-    def _put(self, at: int, data: bytes) -> None:
-        self._file.seek(at)
-        self._file.write(data)
+    def _put(self, at: int, data: memoryview) -> None:
+        while data:
+            count = os.pwrite(self._file.fileno(), data, at)
+            at, data = at + count, data[count:]
 
 
 async def download(
@@ -211,11 +223,11 @@ class _Download:
         await self._client.fetch(self._key, use, start, stop, self._etag)
 
     async def _pour(self, at: int, body: Body) -> None:
-        while data := await body.some(PIECE):
-            await self._target.write(at, data)
-            at += len(data)
-            self.done += len(data)
-            self._progress(len(data))
+        await self._target.fill(at, body, self._came)
+
+    def _came(self, count: int) -> None:
+        self.done += count
+        self._progress(count)
 
 
 async def save(

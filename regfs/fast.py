@@ -1,4 +1,4 @@
-"""The fast lane: the hot requests, signed here and sent over one pool of aiohttp connections for each loop.
+"""The fast lane: the hot requests, signed here and sent over one pool of connections for each loop.
 
 It knows success and nothing else. Whatever is not a plain success is raised as botocore would raise it, and
 :mod:`regfs.lane` decides: what S3 has answered for good (a missing key) is told, all else is repeated through
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import time
 import weakref
@@ -21,28 +20,29 @@ from urllib.request import getproxies, proxy_bypass
 
 from regfs._version import __version__
 from regfs.documents import LARGEST, DocumentError, parse_error
+from regfs.pool import NoConnectionError, Origin, Pool, request
 from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT
 from regfs.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
-
     from regfs.parameters import DriverParameters
+    from regfs.wire import Response
 
 POOL = 128
 """Connections of one loop."""
 LARGE = 128 * 1024
-"""Bytes from which a body is hashed in a thread, and the size of the pieces that it is sent in."""
+"""Bytes from which a body is hashed in a thread."""
 
 
 class _Way(NamedTuple):
-    """How requests of one loop travel."""
+    """How requests of one loop travel; `always` are the first headers of all of them."""
 
-    session: ClientSession
+    pool: Pool
     signer: Signer
     scheme: str
     host: str
     path: str
+    always: str
 
 
 class FastLane:
@@ -100,24 +100,16 @@ class FastLane:
         parts = urlsplit(bucket)
         if getproxies().get(parts.scheme) and not proxy_bypass(parts.hostname or ""):
             return None
-        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-
-        tls: Any = True
-        if parts.scheme == "https":
-            tls = False if p.skip_verify else await asyncio.to_thread(trust)
-        session = ClientSession(
-            connector=TCPConnector(limit=POOL, ssl=tls),
-            cookie_jar=DummyCookieJar(),
-            timeout=ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT),
-            auto_decompress=False,
-            headers={"User-Agent": p.user_agent or f"regfs/{__version__}"},
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
-        )
-        weakref.finalize(self, _discard, asyncio.get_running_loop(), session)
         usual = {"http": 80, "https": 443}[parts.scheme]
         name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         host = name if parts.port in (None, usual) else f"{name}:{parts.port}"
-        return _Way(session, Signer(p.region or "us-east-1", host), parts.scheme, host, parts.path)
+        tls = await asyncio.to_thread(trust, p.skip_verify) if parts.scheme == "https" else None
+        origin = Origin(parts.hostname or "", parts.port or usual, tls)
+        pool = Pool(origin, POOL, CONNECT_TIMEOUT, READ_TIMEOUT)
+        weakref.finalize(self, _discard, asyncio.get_running_loop(), pool)
+        signer = Signer(p.region or "us-east-1", host)
+        always = f"host: {host}\r\nuser-agent: {p.user_agent or f'regfs/{__version__}'}\r\n"
+        return _Way(pool, signer, parts.scheme, host, parts.path, always)
 
     def forget(self) -> list[Any]:
         """Give all sessions away, of all loops."""
@@ -130,7 +122,8 @@ class FastLane:
         """Close the running loop's connections; the next request opens new ones."""
         way = self._ways.pop(asyncio.get_running_loop(), None)
         if way is not None:
-            await way.session.close()
+            way.pool.close()
+            await way.pool.wait_closed()
 
     def off(self) -> None:
         """Send nothing more this way: the service sends every request elsewhere."""
@@ -145,7 +138,7 @@ class FastLane:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         success: Sequence[int] = (200,),
-    ) -> ClientResponse:
+    ) -> Response:
         """Send one request and give the response, whose body is the caller's to read or to close.
 
         Parameters
@@ -180,20 +173,12 @@ class FastLane:
         if body:
             digest = UNSIGNED if way.scheme == "https" else await _sha256(body)
         signed = way.signer.sign(method, path, text, headers or {}, digest, credentials, time.time())
-        from aiohttp import ClientError
-        from yarl import URL
-
-        url = URL.build(
-            scheme=way.scheme, authority=way.host, path=path, query_string=text, encoded=True
-        )  # not parsed again
+        lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
+        length = "" if body is None else f"content-length: {len(body)}\r\n"
+        target = f"{path}?{text}" if text else path
+        head = f"{method} {target} HTTP/1.1\r\n{way.always}{lines}{length}\r\n".encode()
         try:
-            response = await way.session.request(
-                method,
-                url,
-                headers=signed,
-                data=None if body is None else _payload(body),
-                allow_redirects=False,
-            )
+            response = await request(way.pool, head, body, bodiless=method == "HEAD")
             if response.status in success:
                 return response
             try:
@@ -201,12 +186,12 @@ class FastLane:
                 told = await _read(response, LARGE) if response.status >= 300 else b""
             finally:
                 response.close()
-        except (ClientError, TimeoutError) as exc:
+        except (OSError, TimeoutError) as exc:
             raise broken(exc, f"{way.scheme}://{way.host}") from exc
         raise refused(response, told, method)
 
 
-def refused(response: ClientResponse, data: bytes, operation: str) -> Any:
+def refused(response: Response, data: bytes, operation: str) -> Any:
     """Give botocore's error for an answer that is no success."""
     from botocore.exceptions import ClientError
 
@@ -215,7 +200,7 @@ def refused(response: ClientResponse, data: bytes, operation: str) -> Any:
         "Error": {"Code": code or str(response.status), "Message": message or response.reason or ""},
         "ResponseMetadata": {
             "HTTPStatusCode": response.status,
-            "HTTPHeaders": {name.lower(): value for name, value in response.headers.items()},
+            "HTTPHeaders": dict(response.headers),
         },
     }
     return ClientError(answer, operation)
@@ -223,53 +208,34 @@ def refused(response: ClientResponse, data: bytes, operation: str) -> Any:
 
 def broken(error: Exception, endpoint: str) -> Any:
     """Give botocore's error for a connection that failed, as aiobotocore does."""
-    import aiohttp
+    import ssl
+
     from botocore import exceptions as boto
 
-    scrub(error)
-    if isinstance(error, aiohttp.ClientSSLError):
-        return boto.SSLError(endpoint_url=endpoint, error=error)
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return boto.ConnectTimeoutError(endpoint_url=endpoint, error=error)
+    if isinstance(error, NoConnectionError):
+        cause = error.__cause__
+        if isinstance(cause, ssl.SSLError):
+            return boto.SSLError(endpoint_url=endpoint, error=cause)
+        if isinstance(cause, TimeoutError):
+            return boto.ConnectTimeoutError(endpoint_url=endpoint, error=cause)
+        return boto.EndpointConnectionError(endpoint_url=endpoint, error=cause)
     if isinstance(error, TimeoutError):
         return boto.ReadTimeoutError(endpoint_url=endpoint, error=error)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return boto.EndpointConnectionError(endpoint_url=endpoint, error=error)
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return error
     return boto.ConnectionClosedError(endpoint_url=endpoint, request=None, error=error)
 
 
-def scrub(error: Any) -> None:
-    """Take the headers of the request, signature and token among them, out of an error of aiohttp.
-
-    It would show them in its ``repr()``, where an answer is no HTTP.
-    """
-    from aiohttp import ClientResponseError, RequestInfo
-
-    if isinstance(error, ClientResponseError):
-        asked = error.request_info
-        nothing: Any = {}
-        error.request_info = RequestInfo(asked.url, asked.method, nothing, asked.real_url)
-        error.args = (error.request_info, error.history)
-
-
-async def read(response: ClientResponse) -> bytes:
+async def read(response: Response) -> bytes:
     """Read a document whole.
 
     Raises
     ------
-    botocore.exceptions.HTTPClientError
+    OSError
         The connection broke.
     DocumentError
         It is larger than any document of S3.
     """
-    from aiohttp import ClientError
-
     try:
         data = await _read(response, LARGEST + 1)
-    except (ClientError, TimeoutError) as exc:
-        raise broken(exc, str(response.url.origin())) from exc
     finally:
         response.close()  # the connection is in the pool already if all was read
     if len(data) > LARGEST:
@@ -277,38 +243,23 @@ async def read(response: ClientResponse) -> bytes:
     return data
 
 
-async def _read(response: ClientResponse, limit: int) -> bytes:
+async def _read(response: Response, limit: int) -> bytes:
     pieces: list[bytes] = []
-    while limit > 0 and (piece := await response.content.read(limit)):
+    while limit > 0 and (piece := await response.read(limit)):
         pieces.append(piece)
         limit -= len(piece)
     return b"".join(pieces)
 
 
-class Stream:
-    """A response's body as :class:`~regfs.answers.Body` reads it."""
-
-    def __init__(self, response: ClientResponse) -> None:
-        self.read = response.content.read
-        self.close = response.close
-        """Drops the connection, unless the body was read to its end: then it is in the pool already."""
-
-
-def _discard(loop: asyncio.AbstractEventLoop, session: ClientSession) -> None:
+def _discard(loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
     """Close the connections of a lane that nobody has any more."""
-    if session.closed or loop.is_closed():
+    if loop.is_closed():
         return
     if loop.is_running():
         with contextlib.suppress(RuntimeError):  # closed meanwhile: the interpreter ends
-            loop.call_soon_threadsafe(lambda: _CLOSING.add(loop.create_task(session.close())))
-        return
-    connector = session.connector
-    session.detach()
-    if connector is not None:
-        connector.close()
-
-
-_CLOSING: set[Any] = set()
+            loop.call_soon_threadsafe(pool.close)
+    else:
+        pool.close()
 
 
 async def _sha256(body: bytes) -> str:
@@ -317,38 +268,17 @@ async def _sha256(body: bytes) -> str:
     return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
 
 
-@functools.lru_cache(maxsize=1)
-def _payload_class() -> Any:
-    from aiohttp.payload import Payload
-
-    class Pieces(Payload):
-        """Bytes that are sent in pieces: in one they would be copied where the socket takes less."""
-
-        def __init__(self, body: bytes) -> None:
-            super().__init__(body)
-            self._size = len(body)
-
-        def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-            return str(self._value, encoding, errors)
-
-        async def write(self, writer: Any) -> None:
-            view = memoryview(self._value)
-            for start in range(0, len(view), LARGE):
-                await writer.write(view[start : start + LARGE])
-
-    return Pieces
-
-
-def _payload(body: bytes) -> Any:
-    return body if len(body) <= LARGE else _payload_class()(body)
-
-
-def trust() -> Any:
-    """Give the certificates that botocore trusts."""
+def trust(skip_verify: bool = False) -> Any:
+    """Give the TLS context: it trusts the certificates that botocore trusts, or with `skip_verify` any."""
     import os
     import ssl
 
     from botocore.httpsession import get_cert_path
 
+    if skip_verify:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
     named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
     return ssl.create_default_context(cafile=named or get_cert_path(True))

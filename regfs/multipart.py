@@ -87,8 +87,8 @@ class MultipartClient:
 
         async def fast() -> ObjectInfo:
             response = await self.lane.fast.send("HEAD", key)
-            response.release()
-            return header_info(key, int(response.headers["Content-Length"]), response.headers)
+            response.close()
+            return header_info(key, int(response.headers["content-length"]), response.headers)
 
         async def call() -> ObjectInfo:
             answer = await self.lane.request("head_object", Key=key)
@@ -164,8 +164,8 @@ class MultipartClient:
             query = [("partNumber", str(number)), ("uploadId", upload)]
             sums = headers(checksum)
             response = await self.lane.fast.send("PUT", key, query=query, headers=sums, body=data)
-            response.release()
-            return response.headers["ETag"]
+            response.close()
+            return response.headers["etag"]
 
         async def call() -> str:
             fields = {"Key": key, "UploadId": upload, "PartNumber": number, **checksum}

@@ -187,7 +187,7 @@ def retry_after(error: BaseException | None) -> float | None:
         return None
 
 
-UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What reading an answer raises that is none of S3's: botocore checks neither the numbers and times in it nor
 that it has all that it should."""
 

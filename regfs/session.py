@@ -17,6 +17,17 @@ from regfs.documents import LARGEST, DocumentError, check
 from regfs.errors import HeaderValueError
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
+# Services name what they answer to a change in several ways.
+_ROOTS = {
+    "ListObjectsV2": "ListBucketResult",
+    "ListMultipartUploads": "ListMultipartUploadsResult",
+    "ListParts": "ListPartsResult",
+    "DeleteObjects": "DeleteResult",
+    **dict.fromkeys(
+        ("CopyObject", "UploadPartCopy", "CreateMultipartUpload", "CompleteMultipartUpload"), r"\w+Result"
+    ),
+}
+_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<(?:\w+:)?(\w+)")
 _SENDABLE = re.compile(rb"[\t -~]*")
 
 
@@ -33,7 +44,7 @@ def open_session(*, with_profile: bool) -> Any:
     redaction.install()
     session = AioSession(None if with_profile else {"profile": (None, None, None, None)})
     session.register_component("data_loader", _loader())
-    session.register("before-parse", _without_entities)
+    session.register("before-parse.s3", _expect)
     return session
 
 
@@ -45,16 +56,14 @@ def _loader() -> Any:
     return create_loader()
 
 
-def _without_entities(response_dict: dict[str, Any], **kwargs: Any) -> None:
-    """Refuse a document that botocore's parser would expand; of an error, the status is enough."""
-    body = response_dict.get("body")
-    try:
-        if isinstance(body, bytes):  # else an object, which is nobody's to read here
-            check(body)
-    except DocumentError:
-        if response_dict["status_code"] < 300:
-            raise
-        response_dict["body"] = b""
+def _expect(operation_model: Any, response_dict: dict[str, Any], **kwargs: Any) -> None:
+    """Refuse a success that is another document: botocore would find nothing in it, as where nothing is."""
+    name, body = operation_model.name, response_dict.get("body")
+    if response_dict["status_code"] != 200 or name not in _ROOTS or not isinstance(body, bytes):
+        return
+    root = _ROOT.match(body)
+    if not root or not re.fullmatch(_ROOTS[name], root[1].decode()):
+        raise DocumentError(f"the service answered {name} with another document")
 
 
 @functools.lru_cache(maxsize=1)
@@ -93,7 +102,8 @@ def session_class() -> Any:
             finally:
                 request.stream_output = not whole
             if whole or response.status_code >= 300:
-                response._content = await _read(response.raw, request.url)  # noqa: SLF001 - its own has no end
+                data = await _read(response.raw, request.url)
+                response._content = _plain(data, response.status_code)  # noqa: SLF001 - its own has no end
             if request.method == "HEAD" and _leads_nowhere(response):
                 # As it is, botocore would ask for the region by another HEAD, and so for ever.
                 response.status_code = 400
@@ -127,6 +137,17 @@ async def _read(raw: Any, url: str) -> bytes:
     if left < 0:
         raise DocumentError("the service's answer has no end")
     return b"".join(pieces)
+
+
+def _plain(data: bytes, status: int) -> bytes:
+    """Refuse a document that botocore's parsers would expand; of an error, the status is enough."""
+    try:
+        check(data)
+    except DocumentError:
+        if status < 300:
+            raise
+        return b""
+    return data
 
 
 def _scrub(error: Any) -> None:

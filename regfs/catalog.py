@@ -143,13 +143,11 @@ class Catalog:
         tagged = Counter(
             files.target for one in self.snapshot.repositories.values() for files in one.tags.values()
         )
-        told = {
-            child.digest: child.platform
-            for read in self.snapshot.manifests.values()
-            if read.manifest
-            for child in read.manifest.references
-            if child.relation == "manifest"
-        }
+        told: dict[Digest, str] = {}
+        for read in self.snapshot.manifests.values():
+            for child in read.manifest.references if read.manifest else ():
+                if child.relation == "manifest":  # if indexes differ, the same one counts in every look
+                    told[child.digest] = max(child.platform, told.get(child.digest, ""))
         found = []
         for digest, read in sorted(self.snapshot.manifests.items()):
             this, config = read.manifest, read.config

@@ -131,7 +131,7 @@ class TestRows:
     def test_manifests(self, frames: Frames, catalog: Catalog) -> None:
         made = frames.manifests.set_index("digest")
         assert list(made.index) == [str(one.digest) for one in catalog.manifests]
-        assert dict(made["kind"].value_counts()) == {"image": 9, "index": 2, "artifact": 1, "schema1": 1}
+        assert dict(made["kind"].value_counts()) == {"image": 9, "index": 4, "artifact": 1, "schema1": 1}
         assert made["problem"].notna().sum() == made["kind"].isna().sum() == 2
         images = made[(made["kind"] == "image") & (made["repositories"] == 1)]
         assert sorted(images["created"])[-1] == pd.Timestamp(CREATED.replace(month=6))

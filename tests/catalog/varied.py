@@ -94,6 +94,10 @@ def tree() -> Tree:
         ],
     }
     inner = made.manifest("multi", index, "v1")
+    # Other indexes tell another platform of it, or none.
+    for platform in ({"os": "linux", "architecture": "arm", "variant": "v6"}, None):
+        child = described(bare.manifest_digest, len(bare.manifest), platform=platform)
+        made.manifest("multi", {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [child]})
     outer = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [described(inner, 1, OCI_INDEX)]}
     made.manifest("multi", outer, "nested")
     empty = made.blob(b"{}")

@@ -64,8 +64,10 @@ class DaskFrames:
 
     Nothing is read when the object is made. When the first frame is asked for, repositories' directories are
     listed to find out how to divide them: one LIST for each, level by level, until there are four times as
-    many as partitions. All else is read when a frame is computed, in the workers, and anew each time unless
-    it is persisted. Compute several frames with one ``dask.compute``, so that nothing is read twice.
+    many as partitions. All else is read in the workers when a frame is computed, and anew each time unless it
+    is persisted; compute several by one ``dask.compute``, and nothing is read twice. Those by digest cost a
+    LIST for each of the 256 directories of blobs, and for each thousand blobs in one; each manifest and each
+    configuration is read once, by one worker.
 
     Unlike a :class:`~regfs.catalog.Catalog` it asks for nothing a second time: what a registry writes
     meanwhile may be seen in one part and not yet in another.

@@ -266,22 +266,9 @@ def usage(snapshot: Snapshot) -> Usage:
 class _Sums:
     """One repository's sums.
 
-    Attributes
-    ----------
-    kept : dict
-        Its manifests, as far as there is a blob, and what each keeps: itself first, each blob once.
-    holders : Counter
-        How many of them keep a blob.
-    named : Counter
-        What its tags name, and how many of them do.
-    closures : dict
-        Which manifests a tag leads to, by what it names: tags of one target lead to the same.
-    led : Counter
-        How many tags lead to a manifest.
-    held : set
-        The manifests that untagged ones lead to, and these.
-    signatures : Counter
-        The bytes of the links to signatures, by revision.
+    `kept` tells what each manifest that has a blob keeps, itself first and each blob once; `holders` how
+    many of them keep a blob. `named` counts what tags name; `closures` tells the manifests that each of these
+    leads to, and `led` how many tags lead to a manifest. `held` are untagged manifests and what they lead to.
     """
 
     def __init__(self, snapshot: Snapshot, repository: Repository) -> None:

@@ -412,7 +412,14 @@ class ChangingDriver(MemoryDriver):
         super().walk(path, *args, **kwargs)
 
 
-def test_a_manifest_that_comes_meanwhile_and_cannot_be_read_stops_it() -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"no manifest", "it is no JSON"),
+        (b'{"manifests": []}', "its content is not what its digest promises"),
+    ],
+)
+def test_a_manifest_that_comes_meanwhile_and_cannot_be_read_stops_it(content: bytes, problem: str) -> None:
     files = tree.example()
     driver = filled(files, ChangingDriver)
     catalog = Catalog(driver)
@@ -420,15 +427,44 @@ def test_a_manifest_that_comes_meanwhile_and_cannot_be_read_stops_it() -> None:
     digest = Digest.of(b"no manifest")
 
     def push() -> None:
-        driver.put_content(BlobData(digest).path, b"no manifest")
+        driver.put_content(BlobData(digest).path, content)
         driver.put_content(ManifestRevisionLink("new", digest).path, link_content(digest))
 
     driver.act = push
     done = apply(catalog.source, taken)
     assert done.deleted == ()
-    told = f"{digest} has become a manifest of new, and nobody can tell what it needs: it is no JSON"
+    told = f"{digest} has become a manifest of new, and nobody can tell what it needs: {problem}"
     assert {*reasons(done).values()} == {told}
     assert set(files) <= set(driver.files)
+
+
+def test_a_new_link_counts_within_the_second_of_the_last_and_as_the_first() -> None:
+    files = tree.example()
+    driver = filled(files)
+    linked, alone = (Digest.of(text) for text in (b"garbage" * 30, b"alone"))
+    driver.put_content(BlobData(alone).path, b"alone")
+    catalog = Catalog(driver)
+    taken = catalog.orphans()
+    told = {one.digest: one for one in taken.blobs}
+    assert (told[linked].links, told[alone].links) == (1, 0)
+    driver.files[LayerLink("new", linked).path] = link_content(linked), told[linked].linked
+    driver.put_content(LayerLink("new", alone).path, link_content(alone))
+    done = apply(catalog.source, taken)
+    assert {linked, alone} == reasons(done).keys()
+    assert all("a push may be on its way" in reason for reason in reasons(done).values())
+    assert len(done.deleted) == len(taken.blobs) - 2
+
+
+def test_a_plan_that_was_incomplete_stays_so_when_the_manifest_is_repaired() -> None:
+    files, digest = damaged(tree.example())
+    driver = filled(files)
+    catalog = Catalog(driver)
+    taken = catalog.orphans()
+    driver.put_content(BlobData(digest).path, tree.example()[BlobData(digest).path])
+    with pytest.raises(IncompletePlanError, match=str(digest)):
+        apply(catalog.source, taken)
+    catalog.refresh()
+    assert len(apply(catalog.source, catalog.orphans()).deleted) == 2
 
 
 # -- places and files -------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def report(place: Place, out: Output, file: str, url: str, *, fsck: bool) -> Non
     with catalog(place, url, configs=fsck) as found:
         page = make(found, findings=fsck)
     if file == "-":
-        click.echo(page)
+        click.echo(page.encode())  # UTF-8, whatever the terminal has
         return
     write_file(file, page)
     length = len(page.encode())

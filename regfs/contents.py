@@ -6,22 +6,17 @@ What is written is published whole or not at all, here as in open files.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from functools import partial
-from glob import has_magic
 from typing import IO, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 
-from regfs.answers import ObjectInfo
 from regfs.download import RANGE, Memory, download, pour, save
-from regfs.listing import list_all
-from regfs.ranges import NEAR, Block, merge
-from regfs.transfer import Deletion, copy_object, delete_keys, gather
+from regfs.transfer import copy_object, delete_keys
 from regfs.tree import RegistryTree
 from regfs.upload import Upload
 from regfs.verify import Verifier, promised
@@ -32,8 +27,6 @@ _BLOCK = 2**20
 
 class RegistryContents(RegistryTree):
     """The base of :class:`~regfs.RegistryFileSystem` that moves whole files."""
-
-    # -- whole files ----------------------------------------------------------------------------------
 
     async def read_key(self, path: str) -> bytes:
         """Read a whole file by one GET, without asking what else may be there if it is missing."""
@@ -73,81 +66,6 @@ class RegistryContents(RegistryTree):
         if verify:
             await asyncio.to_thread(Verifier(self.space, path, len(data)).feed, 0, data)
         return data
-
-    async def _cat(
-        self,
-        path: Any,
-        recursive: bool = False,
-        on_error: str = "raise",
-        batch_size: int | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        # fsspec would make a task of each file at once, and read the directories of a tree as well.
-        paths = await self._expand_path(path)
-        if recursive:
-            paths = [name for top in paths for name in await self._find(top)]
-
-        async def read(name: str) -> bytes | Exception:
-            try:
-                return await self._cat_file(name, **kwargs)
-            except Exception as exc:  # noqa: BLE001 - given back in its place, or raised below
-                return exc
-
-        found = await gather([partial(read, name) for name in paths], batch_size or self.batch_size)
-        if on_error == "raise":
-            for answer in found:
-                if isinstance(answer, Exception):
-                    raise answer
-        if isinstance(path, str) and paths == [self._strip_own(path)]:
-            return found[0]
-        answers = zip(paths, found, strict=True)
-        return {name: x for name, x in answers if on_error != "omit" or not isinstance(x, Exception)}
-
-    async def _pipe(self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any) -> None:
-        files = {path: value} if isinstance(path, str) else path
-        calls = [partial(self._pipe_file, name, data, **kwargs) for name, data in files.items()]
-        await gather(calls, batch_size or self.batch_size)
-
-    async def _cat_ranges(
-        self,
-        paths: list[str],
-        starts: Any,
-        ends: Any,
-        max_gap: int | None = None,
-        batch_size: int | None = None,
-        on_error: str = "return",
-        **kwargs: Any,
-    ) -> list[Any]:
-        if not isinstance(paths, list):
-            raise TypeError(f"paths: a list is needed, not {type(paths).__name__}")
-        spread = [[x] * len(paths) if x is None or isinstance(x, int) else list(x) for x in (starts, ends)]
-        if {len(paths)} != {len(x) for x in spread}:
-            raise ValueError("paths, starts and ends differ in length")
-        ranges = list(zip([self._strip_own(path) for path in paths], *spread, strict=True))
-        blocks = merge(ranges, NEAR if max_gap is None else max_gap)
-
-        def read(block: Block) -> Callable[[], Awaitable[bytes | Exception]]:
-            async def call() -> bytes | Exception:
-                try:
-                    return await self._cat_file(block.path, block.start, block.stop)
-                except Exception as exc:  # noqa: BLE001 - given back in its place, or raised below
-                    return exc
-
-            return call
-
-        found: list[Any] = [None] * len(ranges)
-        answers = await gather([read(block) for block in blocks], batch_size or self.batch_size)
-        for block, answer in zip(blocks, answers, strict=True):
-            if isinstance(answer, Exception) and on_error != "return":
-                raise answer
-            for position in block.wanted:
-                _, start, stop = ranges[position]
-                if isinstance(answer, Exception) or len(block.wanted) == 1:
-                    found[position] = answer
-                else:
-                    at = block.start or 0
-                    found[position] = answer[(start or 0) - at : stop - at]
-        return found
 
     async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
         path = self._strip_own(path)
@@ -193,8 +111,12 @@ class RegistryContents(RegistryTree):
         rpath: str,
         mode: str = "overwrite",
         callback: Callback = DEFAULT_CALLBACK,
+        plan: list[tuple[str, str]] | None = None,
         **kwargs: Any,
     ) -> None:
+        if plan is not None:
+            plan.append((lpath, rpath))
+            return
         status = await asyncio.to_thread(os.stat, lpath)
         if stat.S_ISDIR(status.st_mode):
             await self._makedirs(rpath, exist_ok=True)
@@ -222,8 +144,12 @@ class RegistryContents(RegistryTree):
         callback: Callback = DEFAULT_CALLBACK,
         outfile: IO[bytes] | None = None,
         verify: bool = False,
+        plan: list[tuple[str, str]] | None = None,
         **kwargs: Any,
     ) -> None:
+        if plan is not None:
+            plan.append((rpath, lpath))  # type: ignore[arg-type]  # of a tree, the names of files
+            return
         path = self._strip_own(rpath)
         target = outfile or lpath
         if verify:
@@ -241,35 +167,6 @@ class RegistryContents(RegistryTree):
                 await asyncio.to_thread(os.makedirs, str(lpath), exist_ok=True)
                 return
             raise
-
-    async def _copy(
-        self,
-        path1: Any,
-        path2: Any,
-        recursive: bool = False,
-        on_error: str | None = None,
-        maxdepth: int | None = None,
-        batch_size: int | None = None,
-        callback: Callback = DEFAULT_CALLBACK,
-        **kwargs: Any,
-    ) -> None:
-        # fsspec plans and would copy as well, but it does not tell a callback how much there is to do.
-        plan: list[tuple[str, str]] = []
-        await super()._copy(path1, path2, recursive, on_error, maxdepth, batch_size, plan=plan)
-        callback.set_size(len(plan))
-
-        def copy(pair: tuple[str, str]) -> Callable[[], Awaitable[None]]:
-            async def call() -> None:
-                try:
-                    await self._cp_file(*pair)
-                except FileNotFoundError:
-                    if on_error != "ignore" and not (on_error is None and recursive):
-                        raise
-                callback.relative_update(1)
-
-            return call
-
-        await gather([copy(pair) for pair in plan], batch_size or self.batch_size)
 
     async def _cp_file(
         self, path1: str, path2: str, plan: list[tuple[str, str]] | None = None, **kwargs: Any
@@ -308,61 +205,6 @@ class RegistryContents(RegistryTree):
             text = f"the copy has {there} instead of {info.size} bytes; the source is kept"
             raise OSError(errno.EIO, text, self.space.url(target))
         await delete_keys(self.client, [info.key])
-
-    async def _rm_file(self, path: str, **kwargs: Any) -> None:
-        await self._rm(path)
-
-    async def _rm(
-        self,
-        path: str | list[str],
-        recursive: bool = False,
-        batch_size: int | None = None,
-        maxdepth: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if recursive and maxdepth is None:
-            for top in await self._expand_path(path):
-                try:
-                    await self.delete_tree(top)
-                except FileNotFoundError:
-                    if not isinstance(path, str) or not has_magic(path):
-                        raise  # what a pattern matched a moment ago may be gone, what was named must be there
-            return
-        paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
-        infos = await gather([lambda p=p: self._info(p) for p in paths], self.batch_size)  # type: ignore[misc]  # a lambda's default has no type
-        files = [info["name"] for info in infos if info["type"] == "file"]
-        if not recursive and len(files) < len(infos):
-            folder = next(info["name"] for info in infos if info["type"] != "file")
-            text = "Is a directory; give recursive=True to remove it"
-            raise IsADirectoryError(errno.EISDIR, text, self.space.url(folder))
-        await delete_keys(self.client, [self.space.key(name) for name in files])
-
-    async def delete_tree(self, path: str) -> None:
-        """Delete a file and everything under it as a directory, and no sibling that shares the prefix.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is neither.
-        OSError
-            Some keys could not be deleted; they are named.
-        """
-        deletion = Deletion(self.client)
-
-        async def file() -> None:
-            if path != "/":
-                with contextlib.suppress(FileNotFoundError):
-                    await deletion.delete([(await self.client.head(self.space.key(path))).key])
-
-        async def page(objects: list[ObjectInfo]) -> None:
-            await deletion.delete([item.key for item in objects])
-
-        async def tree() -> None:
-            await list_all(self.client, self.space.prefix(path), page)
-
-        await gather([file, tree])
-        if not deletion.end() and path != "/":
-            raise self._not_found(path)
 
     async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         path = self._strip_own(path)

@@ -1,7 +1,8 @@
 """RegistryFileSystem: a registry's bucket as an fsspec filesystem, ``regfs://bucket/path``.
 
 Users need only expect builtin exceptions, each with the full URL. What is there is
-:mod:`regfs.tree`'s to tell, whole files are :mod:`regfs.contents`' to move; here are open files and URLs.
+:mod:`regfs.tree`'s to tell, whole files are :mod:`regfs.contents`' to move, and many of them
+:mod:`regfs.bulk`'s; here are open files and URLs.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from regfs import pending
 from regfs.answers import Body, ObjectInfo
+from regfs.bulk import RegistryBulk
 from regfs.client import MAX_PRESIGN
-from regfs.contents import RegistryContents
 from regfs.errors import BucketNotFoundError
 from regfs.listing import AT_ONCE, list_all
 from regfs.pending import PendingUpload
@@ -35,7 +36,7 @@ async def _following(pages: AsyncGenerator[list[Info], None]) -> list[Info] | No
     return await anext(pages, None)
 
 
-class RegistryFileSystem(RegistryContents):
+class RegistryFileSystem(RegistryBulk):
     """A container registry's S3 bucket.
 
     Parameters

@@ -10,17 +10,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from regfs.http1 import Head, Parser, ProtocolError
-
-if TYPE_CHECKING:
-    from regfs.pool import Pool
 
 SCRATCH = 64 * 1024
 """Bytes of a connection's own buffer, for heads and what comes with them."""
 PIECE = 256 * 1024
 """Bytes of a body that are handed to the socket at once, or that may arrive before somebody reads them."""
+
+
+class Keeper(Protocol):
+    """What a connection needs of its pool. `timeout`: the seconds that may pass without a byte."""
+
+    timeout: float
+
+    def free(self, connection: Connection) -> None:
+        """Take a connection back."""
+
+    def gone(self, connection: Connection) -> None:
+        """Give a connection up that has ended."""
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection whose socket is closed."""
 
 
 class Response:
@@ -159,7 +171,7 @@ class Connection(asyncio.BufferedProtocol):
 
     Parameters
     ----------
-    pool : Pool
+    pool : Keeper
         Gets it back.
     loop : asyncio.AbstractEventLoop
         The pool's loop.
@@ -172,7 +184,7 @@ class Connection(asyncio.BufferedProtocol):
         When the last one ended, by the loop's clock.
     """
 
-    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pool: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.used = False
         self.free_since = 0.0
@@ -322,9 +334,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Take the end of what the server sends."""
+        if self._answer is None and self._response is None:
+            self.drop()
+            return False
         try:
-            if self._answer is None and self._response is None:
-                raise ProtocolError("the connection ended")
             self._parser.end()
         except ProtocolError as exc:
             self._end(exc)

@@ -33,7 +33,7 @@ MEANING = {
     Code.OK: "done",
     Code.FAILED: "the service, the network or the disk failed",
     Code.USAGE: "the command line or a parameter is wrong, or a question was answered with no",
-    Code.NOT_FOUND: "there is no such file, directory or bucket",
+    Code.NOT_FOUND: "there is no such file, directory, bucket, repository or tag",
     Code.DENIED: "wrong credentials, or they lack a permission",
     Code.FINDINGS: "done, and what was checked has faults (doctor, fsck)",
     Code.INTERRUPTED: "Ctrl-C",

@@ -78,12 +78,14 @@ def refusal(data: bytes) -> str:
     """
     if len(data) > LARGEST:
         return f"it has more than {LARGEST} bytes"
+    if data.count(b"[") + data.count(b"{") > _DEEPEST and _depth(data) > _DEEPEST:
+        return "it is nested too deeply"
     try:
         # Go replaces what is no UTF-8; what remains of it outside of text is no JSON either.
         document = _decode(data.decode("utf-8", "replace"))
     except RecursionError:
         # Too deep for Python. The registry goes deeper, and what is so deep is in no field that it reads.
-        return "it is nested too deeply" if _depth(data) > _DEEPEST else ""
+        return ""
     except ValueError:
         return "it is no JSON"
     if not _fits(document, _VERSIONED):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
 import s3fs
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 ON_S3 = ("filesystem", "driver", "s3fs")
 ELSEWHERE = ("memory driver", "memory", "local")
+
+
+def on_seaweedfs(metafunc: pytest.Metafunc) -> None:
+    """Run a module's tests on SeaweedFS alone: how servers differ, the filesystem's own tests show."""
+    if "server" in metafunc.fixturenames:
+        # A mark, as one alone takes the place of the fixture's own two servers.
+        metafunc.definition.add_marker(pytest.mark.parametrize("server", ["seaweedfs"], indirect=True))
 
 
 class Face(NamedTuple):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - pytest looks for it
 from catalog.varied import described, tree
 from memory import MemoryDriver
 
@@ -41,16 +42,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from proxy import CountingProxy, Request
-    from servers import Server
 
 NAME = "team/app"
 LATER = datetime.now(timezone.utc) + GRACE * 2
-
-
-@pytest.fixture(scope="session")
-def server(seaweedfs: Server) -> Server:
-    """SeaweedFS alone."""
-    return seaweedfs
 
 
 class Registry:

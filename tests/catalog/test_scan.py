@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - pytest looks for it
 
 import regfs
 from regfs.catalog import Catalog
@@ -28,15 +29,8 @@ from regfs.snapshot import Change
 
 if TYPE_CHECKING:
     from proxy import CountingProxy, Request
-    from servers import Server
 
     from regfs import StorageDriver
-
-
-@pytest.fixture(scope="session")
-def server(seaweedfs: Server) -> Server:
-    """SeaweedFS alone."""
-    return seaweedfs
 
 
 @pytest.fixture

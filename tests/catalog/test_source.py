@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from catalog.faces import ELSEWHERE, ON_S3, Face, elsewhere, foreign, on_s3
+from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - pytest looks for it
 from memory import MemoryDriver
 
 import regfs
@@ -18,24 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy import CountingProxy, Request
-    from servers import Place, Server
+    from servers import Place
 
 FILES = {f"{ROOT}/a/one": b"1", f"{ROOT}/a/b/two": b"22", f"{ROOT}/a-b/three": b"", f"{ROOT}/c": b"333"}
 
 
 @pytest.fixture(params=[*ON_S3, *ELSEWHERE])
-def face(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Face]:
+def face(request: pytest.FixtureRequest, raw: Place, tmp_path: Path) -> Iterator[Face]:
     if request.param in ON_S3:
-        yield on_s3(request.param, request.getfixturevalue("raw"))
+        yield on_s3(request.param, raw)
     else:
         with elsewhere(request.param, tmp_path) as found:
             yield found
-
-
-@pytest.fixture(scope="session")
-def server(seaweedfs: Server) -> Server:
-    """SeaweedFS alone: what differs between servers the filesystem's own tests show."""
-    return seaweedfs
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ REDIRECTIONS = (301, 302, 303, 307, 308)
 _ROOTS = {
     "ListObjectsV2": "ListBucketResult",
     "ListMultipartUploads": "ListMultipartUploadsResult",
-    "ListParts": "ListPartsResult",
+    "ListParts": "ListParts(?:Result|Response)",  # the second is moto's
     "DeleteObjects": "DeleteResult",
     **dict.fromkeys(
         ("CopyObject", "UploadPartCopy", "CreateMultipartUpload", "CompleteMultipartUpload"), r"\w+Result"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from security.conftest import OBJECT, answer
@@ -80,9 +80,10 @@ def test_no_other_answer_expands(make: Make, proxy: CountingProxy, document: str
     proxy.fault = reply
     with pytest.raises(PermissionError):
         fs.cat_file("/a")
-    for call in (lambda: fs.cp_file("/a", "/b"), lambda: fs.rm("/d", recursive=True)):
-        with pytest.raises(OSError):
-            call()
+    with pytest.raises(OSError):
+        fs.cp_file("/a", "/b")
+    with pytest.raises(OSError):
+        fs.rm("/d", recursive=True)
     with pytest.raises(OSError):
         StorageDriver(fs).writer("/new").write(bytes(11 * 2**20))
 
@@ -113,7 +114,7 @@ def test_a_success_that_is_something_else_is_no_empty_directory(
     proxy.fault = lambda request: answer("200 OK", b"" if request.method == "HEAD" else body, **OBJECT)
     fs = make(rootdirectory="root")
     driver = StorageDriver(fs)
-    calls = [
+    calls: list[Callable[[], Any]] = [
         lambda: fs.ls("/"),
         lambda: fs.find("/d"),
         lambda: driver.list("/"),
@@ -133,7 +134,7 @@ def test_an_answer_without_end_is_cut(
     make: Make, proxy: CountingProxy, monkeypatch: pytest.MonkeyPatch, chunked: bool, status: str
 ) -> None:
     """At 64 MiB; here at less, so that the test is quick."""
-    assert regfs.documents.LARGEST == regfs.session.LARGEST == 64 * 2**20
+    assert regfs.documents.LARGEST == vars(regfs.session)["LARGEST"] == 64 * 2**20
     for module in (regfs.documents, regfs.session, regfs.fast):
         if hasattr(module, "LARGEST"):
             monkeypatch.setattr(module, "LARGEST", 2**20)
@@ -195,7 +196,7 @@ def test_what_is_refused_before_it_is_parsed(document: str) -> None:
             check(DOCUMENTS[document])
 
 
-def test_a_document_is_plain(options: dict[str, object]) -> None:
+def test_a_document_is_plain(options: dict[str, Any]) -> None:
     assert (
         parse(PAGE.format("", "&lt;!DOCTYPE&gt;&#33;").encode()).find("Contents/Key").text
         == "root/d/x<!DOCTYPE>!"

@@ -274,7 +274,7 @@ OPERATIONS: dict[str, Callable[[RegistryFileSystem], Any]] = {
 
 
 @pytest.mark.parametrize("server", ["moto"], indirect=True)
-@settings(patient, max_examples=150)
+@settings(patient, max_examples=100)
 @given(
     operation=st.sampled_from(sorted(OPERATIONS)),
     answers=st.lists(st.tuples(STATUSES, HEADERS, BODIES), min_size=1, max_size=4),
@@ -350,7 +350,7 @@ SCALARS = (
     )
 )
 KEYS = st.sampled_from(sorted(PARAMETERS)) | st.text(max_size=12) | st.integers() | st.none()
-GOOD = {"bucket": "b", "region": "us-east-1"}
+GOOD: dict[str, Any] = {"bucket": "b", "region": "us-east-1"}
 
 
 @settings(deadline=None, max_examples=400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,7 +109,9 @@ def test_what_a_service_says_of_an_object_that_is_continued(
         else answer("404 Not Found", b"<Error><Code>NoSuchUpload</Code></Error>")
     )
     fs = make(multipartcopythresholdsize=0)
-    for call in (lambda: fs.cp_file("/a", "/b"), lambda: fs.open("/a", "ab"), lambda: fs.cat_file("/a", -5)):
+    calls: list[Callable[[], Any]] = [lambda: fs.cp_file("/a", "/b"), lambda: fs.open("/a", "ab")]
+    calls.append(lambda: fs.cat_file("/a", -5))
+    for call in calls:
         with pytest.raises(OSError):
             call()
     for request in proxy.requests:

@@ -247,8 +247,8 @@ def test_a_tree_that_is_fetched_stays_in_its_directory(
         assert {entry.name for entry in room.iterdir()} <= {f"into{number}"}
         assert {entry.name for entry in tmp_path.iterdir()} == {"room", "home"}
         assert list(home.iterdir()) == []
-        for folder, _, files in os.walk(room):
-            assert all(Path(folder, name).resolve().is_relative_to(room / f"into{number}") for name in files)
+        for where, _, files in os.walk(room):
+            assert all(Path(where, name).resolve().is_relative_to(room / f"into{number}") for name in files)
         shutil.rmtree(room / f"into{number}", ignore_errors=True)
 
 

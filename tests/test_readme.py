@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faults.operations import OPERATIONS
+from faults.table import FAULTS, table
 from memory import MemoryDriver
 
 import regfs
@@ -32,7 +34,10 @@ def section(title: str) -> str:
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 # dask still calls set_index and reset_index so, which pandas 3.1 warns of.
 @pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame:DeprecationWarning")
-def test_the_code_runs(server: Server, options: dict[str, Any]) -> None:
+def test_the_code_runs(
+    server: Server, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     first, *others = PYTHON
     printed = ast.literal_eval(first.removeprefix("options = "))
     assert list(printed) == list(server.storage_options("registry"))
@@ -49,6 +54,15 @@ def test_the_parameter_table_is_the_one_in_the_code() -> None:
     found = re.search(r"^<!-- parameters -->\n(.*?)^<!-- /parameters -->$", README, re.MULTILINE | re.DOTALL)
     assert found
     assert found[1].strip() == parameter_table().strip(), "put parameter_table() between the two comments"
+
+
+def test_the_table_of_faults_is_the_one_that_is_run() -> None:
+    found = re.search(r"^<!-- faults -->\n(.*?)^<!-- /faults -->$", README, re.MULTILINE | re.DOTALL)
+    assert found
+    assert found[1].strip() == table().strip(), "put faults.table.table() between the two comments"
+    cells = re.search(r"([\d,]+) cells", section("Faults"))
+    assert cells
+    assert int(cells[1].replace(",", "")) == 2 * len(FAULTS) * len(OPERATIONS)
 
 
 def test_every_module_is_described() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script it is alone
 
-from faults.table import FAULTS, REFUSED
+from faults.table import FAULTS, REFUSED, identity
 from proxy import CountingProxy, Fate, Request
 
 from regfs import RegistryFileSystem, StorageDriver
@@ -44,6 +44,7 @@ class Weather:
 
     def __init__(self, seed: int) -> None:
         self.hits: Counter[str] = Counter()
+        self._sent_elsewhere: set[object] = set()
         self._rng = random.Random(seed)
         self._lock = threading.Lock()
         self._faults = [one for one in FAULTS if one.name not in (_LEFT_OUT | {REFUSED})]
@@ -52,8 +53,11 @@ class Weather:
         with self._lock:
             if self._rng.random() >= RATE:
                 return None
-            possible = [one for one in self._faults if one.strikes(request)]
-            fault = self._rng.choice(possible)
+            fault = self._rng.choice([one for one in self._faults if one.strikes(request)])
+            if fault.name.endswith("another region"):
+                if identity(request) in self._sent_elsewhere:
+                    return None  # twice in a row it is what lasts, and rightly an error
+                self._sent_elsewhere.add(identity(request))
             self.hits[fault.name] += 1
             return fault.hit
 
@@ -140,8 +144,9 @@ class Worker:
             writer.commit()
         with self.driver.reader(path) as stream:
             assert stream.read() == data
-        self.model[path] = data
-        self.operations += 4
+        # Gone at once: or what is read of such files at a time would be the memory that is measured.
+        self.driver.delete(path)
+        self.operations += 5
 
 
 @dataclass

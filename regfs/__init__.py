@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from regfs._version import __version__
 
 if TYPE_CHECKING:
+    from regfs.catalog import Catalog
     from regfs.driver import FileInfo, StorageDriver, create
     from regfs.errors import (
         BucketNotFoundError,
@@ -25,21 +26,26 @@ if TYPE_CHECKING:
         UploadNotFoundError,
     )
     from regfs.filesystem import RegistryFileSystem
+    from regfs.insecure import InsecureWarning
     from regfs.parameters import DriverParameters, ParameterError
     from regfs.pending import PendingUpload
+    from regfs.search import NoRegistryError
     from regfs.walk import SkipDir, StopWalk
     from regfs.writer import FileWriter
 
 __all__ = [
     "BucketNotFoundError",
+    "Catalog",
     "DigestMismatchError",
     "DriverError",
     "DriverParameters",
     "FileChangedError",
     "FileInfo",
     "FileWriter",
+    "InsecureWarning",
     "InvalidOffsetError",
     "InvalidPathError",
+    "NoRegistryError",
     "ParameterError",
     "PathNotFoundError",
     "PendingUpload",
@@ -55,6 +61,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "catalog": ("Catalog",),
     "driver": ("FileInfo", "StorageDriver", "create"),
     "errors": (
         "BucketNotFoundError",
@@ -69,8 +76,10 @@ _HOMES = {
         "UploadNotFoundError",
     ),
     "filesystem": ("RegistryFileSystem",),
+    "insecure": ("InsecureWarning",),
     "parameters": ("DriverParameters", "ParameterError"),
     "pending": ("PendingUpload",),
+    "search": ("NoRegistryError",),
     "walk": ("SkipDir", "StopWalk"),
     "writer": ("FileWriter",),
 }

@@ -164,7 +164,8 @@ def parse_manifest(data: bytes) -> Manifest:
         raise ManifestError("mediaType is no text")
     media_type = _printable(media_type or "") or _guess(document)
     annotations = _annotations(document.get("annotations"))
-    if media_type in _SCHEMA1:
+    # To the registry the version counts for more than the media type.
+    if media_type in _SCHEMA1 or document.get("schemaVersion") == 1:
         return Manifest(media_type, "schema1", _schema1(document), "", annotations)
     subject = _references("subject", [document["subject"]]) if document.get("subject") else ()
     if media_type in _INDEXES:
@@ -231,10 +232,10 @@ def _guess(document: Mapping[str, Any]) -> str:
     """Tell the media type of a manifest that does not tell it; OCI's need not."""
     if document.get("manifests") is not None:
         return OCI_INDEX
+    if document.get("schemaVersion") != 1 and "config" in document and "layers" in document:
+        return OCI_MANIFEST
     if document.get("schemaVersion") == 1 or "fsLayers" in document:
         return DOCKER_SCHEMA1_SIGNED if "signatures" in document else DOCKER_SCHEMA1
-    if "config" in document and "layers" in document:
-        return OCI_MANIFEST
     if "signatures" in document and "payload" in document:
         return DOCKER_SCHEMA1_SIGNED
     raise ManifestError("it is JSON, but has neither a media type nor the form of a manifest")

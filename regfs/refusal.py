@@ -98,7 +98,7 @@ def refusal(data: bytes) -> str:
     if media_type == "":
         if not _fits(document, _INDEX):
             return CRASH
-        shape: Mapping[str, Any] = _INDEX if _is_index(document) else _OCI_IMAGE
+        shape = _INDEX if _is_index(document) else _OCI_IMAGE
     elif media_type in _SHAPES:
         shape = _SHAPES[media_type]
     else:

@@ -13,15 +13,26 @@ if it happened. To rule it out, set the registry to ``readonly`` meanwhile, as i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-from regfs.layout import REPOSITORIES, BlobData, Digest, LayerLink, ManifestRevisionLink, parse
+from regfs.layout import (
+    REPOSITORIES,
+    BlobData,
+    Digest,
+    InvalidDigestError,
+    LayerLink,
+    ManifestRevisionLink,
+    parse,
+    parse_link,
+)
 from regfs.manifest import LARGEST
 from regfs.plan import IncompletePlanError, Orphan, Plan, PlanError, place
 from regfs.reach import needs
+from regfs.reading import batches
 from regfs.scan import Progress, altered, scan, understand
 from regfs.snapshot import Snapshot
 from regfs.source import Source
@@ -277,6 +288,25 @@ class _Watch:
             there = (digest for digest in repository.revisions if digest in now.manifests)
             self._seen.update((repository.name, digest) for digest in there)
             self._need(repository.name, needs(now, repository))
+        self._need_by_other_names(now)
+
+    def _need_by_other_names(self, now: Snapshot) -> None:
+        """Spare what layer links lead to that are named otherwise.
+
+        A blob that was pushed as ``sha512:...`` is stored by its SHA-256, and nothing but the content of its
+        layer link joins the two. The registry's own collector deletes it, and its images are lost.
+        """
+        links = {
+            LayerLink(repository.name, digest).path: repository.name
+            for repository in now.repositories.values()
+            for digest in repository.layers
+            if digest not in now.blobs
+        }
+        for batch in batches(links, lambda _: 0):
+            for path, content in zip(batch, self.source.read(batch), strict=True):
+                if isinstance(content, bytes):
+                    with contextlib.suppress(InvalidDigestError):  # fsck tells of that
+                        self._need(links[path], [parse_link(content)])
 
     def _need(self, repository: str, blobs: Iterable[Digest]) -> None:
         for digest in blobs:

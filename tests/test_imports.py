@@ -119,7 +119,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": {"layout"},
     "usage": {"layout", "snapshot"},
     "plan": {"layout", "source"},
-    "orphans": {"layout", "manifest", "plan", "reach", "scan", "snapshot", "source"},
+    "orphans": {"layout", "manifest", "plan", "reach", "reading", "scan", "snapshot", "source"},
     "catalog": {
         "fsck",
         "layout",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -663,3 +664,23 @@ def test_errors_travel_between_processes() -> None:
     assert str(again) == str(error)
     assert again.manifests == error.manifests
     assert "(and 1 more)" in str(error)
+
+
+def test_what_was_pushed_by_another_name_is_spared() -> None:
+    """The registry's collector deletes it: only a layer link's content tells that it is needed."""
+    content = b"a layer pushed as sha512"
+    stored, pushed = Digest.of(content), Digest("sha512", hashlib.sha512(content).hexdigest())
+    garbage = Digest.of(b"garbage")
+    files = {
+        BlobData(stored).path: content,
+        BlobData(garbage).path: b"garbage",
+        LayerLink("a", pushed).path: link_content(stored),
+        LayerLink("a", Digest.of(b"gone")).path: b"damaged",
+    }
+    with in_memory(files) as fs:
+        catalog = Catalog(fs)
+        taken = catalog.orphans()
+        assert {one.digest for one in taken.blobs} == {stored, garbage}
+        done = apply(catalog.source, taken)
+        assert [one.digest for one in done.deleted] == [garbage]
+        assert [(one.digest, one.reason) for one in done.skipped] == [(stored, "a needs it again")]

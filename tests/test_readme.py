@@ -14,6 +14,8 @@ from faults.table import FAULTS, table
 from memory import MemoryDriver
 
 import regfs
+from regfs.findings import KINDS
+from regfs.frames.schemas import markdown
 from regfs.parameters import parameter_table
 
 if TYPE_CHECKING:
@@ -54,6 +56,15 @@ def test_the_parameter_table_is_the_one_in_the_code() -> None:
     found = re.search(r"^<!-- parameters -->\n(.*?)^<!-- /parameters -->$", README, re.MULTILINE | re.DOTALL)
     assert found
     assert found[1].strip() == parameter_table().strip(), "put parameter_table() between the two comments"
+
+
+def test_the_table_of_frames_is_the_one_in_the_code() -> None:
+    assert "\n".join(markdown()) in section("What the bucket holds")
+
+
+def test_every_kind_of_finding_is_in_the_table() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|", section("What the bucket holds"), re.MULTILINE)
+    assert {row for row in rows if "-" in row} == set(KINDS)
 
 
 def test_the_table_of_faults_is_the_one_that_is_run() -> None:

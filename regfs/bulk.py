@@ -175,7 +175,7 @@ class RegistryBulk(RegistryContents):
         await gather([copy(pair) for pair in plan], batch_size or self.batch_size)
 
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
-        await self._rm(path)
+        await self._remove([self._strip_own(path)])  # the very file, whose name may look like a pattern
 
     async def _rm(
         self,
@@ -194,6 +194,10 @@ class RegistryBulk(RegistryContents):
                         raise  # what a pattern matched a moment ago may be gone, what was named must be there
             return
         paths = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
+        await self._remove(paths, recursive=recursive)
+
+    async def _remove(self, paths: list[str], *, recursive: bool = False) -> None:
+        """Delete files; what is a directory is an error, or with `recursive` left alone."""
         infos = await gather([lambda p=p: self._info(p) for p in paths], self.batch_size)  # type: ignore[misc]  # a lambda's default has no type
         files = [info["name"] for info in infos if info["type"] == "file"]
         if not recursive and len(files) < len(infos):

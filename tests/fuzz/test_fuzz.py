@@ -20,7 +20,12 @@ pytestmark = [
 
 @pytest.mark.parametrize(
     ("name", "runs"),
-    [("fuzz_documents", 60_000), ("fuzz_headers", 40_000), ("fuzz_http1", 60_000), ("fuzz_sigv4", 10_000)],
+    [
+        ("fuzz_documents", 60_000),
+        ("fuzz_headers", 40_000),
+        ("fuzz_http1", 60_000),
+        ("fuzz_sigv4", 10_000),
+    ],
 )
 def test_only_documented_errors_come_out(name: str, runs: int, tmp_path: Path) -> None:
     script = Path(__file__).with_name(f"{name}.py")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,7 @@ class RegistryFileSystem(RegistryBulk):
             listing.cancel()
             await asyncio.wait([listing])
 
-    def find_pages(self, path: str = "/") -> Iterator[list[Info]]:
+    def find_pages(self, path: str = "/") -> Generator[list[Info], None, None]:
         """List all files under a directory page by page, as they come: memory does not grow with the tree.
 
         Parameters

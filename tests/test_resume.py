@@ -72,6 +72,11 @@ class Life:
     before: Literal["nothing", "object", "upload"] = "nothing"
     append: bool = False
 
+    @property
+    def copies(self) -> bool:
+        """Whether parts are copied. Where such a part's ETag is no digest, the commit ends with a HEAD."""
+        return self.append and self.before != "nothing"
+
     def prepare(self, raw: Place) -> bytes:
         """Put there what there is before; give the content that a first append continues."""
         if self.before == "object":
@@ -145,7 +150,8 @@ def test_sittings(options: dict[str, Any], raw: Place, life: Life) -> None:
     driver = new_driver(options)
     counter = Crash(driver, -1)
     life.live(driver, kept)
-    assert -1 - counter.left == life.requests, "the crashes below are one for each request"
+    looked_over = life.copies and raw.server.name == "seaweedfs"
+    assert -1 - counter.left == life.requests + looked_over, "the crashes below are one for each request"
     assert raw.get("a/data") == kept[-1]
     assert raw.keys() == ["a/data"]
     assert raw.uploads() == []

@@ -27,7 +27,6 @@ REFUSED = {
     "a new object": "x: !!python/object/new:os.system ['touch FILE']\n" + GOOD,
     "a tuple": "x: !!python/tuple [1]\n" + GOOD,
     "a tag of its own": "x: !evil 1\n" + GOOD,
-    "merges that multiply": MERGES + GOOD,
     "a key given twice": GOOD + "    bucket: c\n",
     "a section given twice": GOOD + "storage: {}\n",
     "nested without end": "x: " + "[" * 20_000,
@@ -56,6 +55,15 @@ def refuse(source: object) -> str:
     assert time.monotonic() - started < 30
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
+
+
+def test_merges_do_not_multiply(tmp_path: Path) -> None:
+    """PyYAML 6.0.4 keeps each key once by itself; with older ones it is refused before it takes long."""
+    (tmp_path / "config.yml").write_text(MERGES + GOOD)
+    started = time.monotonic()
+    with contextlib.suppress(ParameterError):
+        assert DriverParameters.from_config(tmp_path / "config.yml", {}).bucket
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -16,7 +16,7 @@ from regfs.http1 import Head, Parser, ProtocolError
 
 SCRATCH = 64 * 1024
 """Bytes of a connection's own buffer, for heads and what comes with them."""
-PIECE = 256 * 1024
+PIECE = 128 * 1024
 """Bytes of a body that are handed to the socket at once, or that may arrive before somebody reads them."""
 
 

@@ -15,7 +15,7 @@ from proxy import Fate, Request
 from regfs import ThrottledError
 
 REFUSED = "connection refused"
-STALL = 0.5
+STALL = 1.0
 """Seconds after which the filesystems of these tests give up a silent connection."""
 
 

@@ -197,7 +197,8 @@ def test_what_succeeds_is_logged_without_them(
     caplog.set_level(logging.DEBUG)
     raw.put("file", b"file")
     raw.put("d/1", b"1")
-    fs = make(**SECRETS, loglevel="debugwithsigning", v4auth=v4auth)
+    # moto takes one version 2 signature in two thousand, by the slashes in it, for another service's: 500.
+    fs = make(**SECRETS, loglevel="debugwithsigning", v4auth=v4auth, maxretries=5)
     for name, operation in OPERATIONS.items():
         if name != "writer":
             operation(fs)

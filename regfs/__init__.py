@@ -12,6 +12,7 @@ from regfs._version import __version__
 
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
+    from regfs.catalog.search import NoRegistryError
     from regfs.driver import FileInfo, StorageDriver, create
     from regfs.errors import (
         BucketNotFoundError,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from regfs.insecure import InsecureWarning
     from regfs.parameters import DriverParameters, ParameterError
     from regfs.pending import PendingUpload
-    from regfs.search import NoRegistryError
     from regfs.walk import SkipDir, StopWalk
     from regfs.writer import FileWriter
 
@@ -61,7 +61,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "catalog": ("Catalog",),
+    "catalog.catalog": ("Catalog",),
+    "catalog.search": ("NoRegistryError",),
     "driver": ("FileInfo", "StorageDriver", "create"),
     "errors": (
         "BucketNotFoundError",
@@ -79,7 +80,6 @@ _HOMES = {
     "insecure": ("InsecureWarning",),
     "parameters": ("DriverParameters", "ParameterError"),
     "pending": ("PendingUpload",),
-    "search": ("NoRegistryError",),
     "walk": ("SkipDir", "StopWalk"),
     "writer": ("FileWriter",),
 }

@@ -14,8 +14,8 @@ from fsspec.asyn import AbstractAsyncStreamedFile
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from regfs.answers import Body
     from regfs.filesystem import RegistryFileSystem
+    from regfs.s3.answers import Body
     from regfs.upload import Upload
     from regfs.verify import Verifier
 

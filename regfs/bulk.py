@@ -15,10 +15,10 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 
-from regfs.answers import ObjectInfo
 from regfs.contents import RegistryContents
 from regfs.listing import list_all
 from regfs.ranges import NEAR, Block, merge
+from regfs.s3.answers import ObjectInfo
 from regfs.transfer import Deletion, delete_keys, gather
 
 

@@ -21,8 +21,8 @@ from regfs.transfer import gather
 if TYPE_CHECKING:
     from fsspec.callbacks import Callback
 
-    from regfs.answers import Body
-    from regfs.client import S3Client
+    from regfs.s3.answers import Body
+    from regfs.s3.client import S3Client
     from regfs.verify import Verifier
 
 RANGE = 16 * 2**20

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, BinaryIO
 
-from regfs.client import MAX_PRESIGN
 from regfs.errors import (
     BucketNotFoundError,
     InvalidOffsetError,
@@ -23,6 +22,7 @@ from regfs.errors import (
 from regfs.filesystem import DEFAULT_EXPIRY, RegistryFileSystem
 from regfs.paths import check_driver_path
 from regfs.reader import open_reader
+from regfs.s3.client import MAX_PRESIGN
 from regfs.waiting import sync
 from regfs.walk import StopWalk, Walk, read
 from regfs.writer import FileWriter

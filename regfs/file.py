@@ -21,8 +21,8 @@ from regfs.waiting import sync
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from regfs.answers import Body
     from regfs.filesystem import RegistryFileSystem
+    from regfs.s3.answers import Body
 
 
 class RegistryFile(AbstractBufferedFile):

@@ -14,12 +14,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from regfs import pending
-from regfs.answers import Body, ObjectInfo
 from regfs.bulk import RegistryBulk
-from regfs.client import MAX_PRESIGN
 from regfs.errors import BucketNotFoundError
 from regfs.listing import AT_ONCE, list_all
 from regfs.pending import PendingUpload
+from regfs.s3.answers import Body, ObjectInfo
+from regfs.s3.client import MAX_PRESIGN
 from regfs.tree import Info
 from regfs.upload import Upload
 from regfs.verify import PIECE, Verifier, promised

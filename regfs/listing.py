@@ -20,12 +20,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from os.path import commonprefix
 from typing import TYPE_CHECKING, NamedTuple
 
-from regfs.answers import ListPage
-from regfs.client import PAGE
+from regfs.s3.answers import ListPage
+from regfs.s3.client import PAGE
 
 if TYPE_CHECKING:
-    from regfs.answers import ObjectInfo
-    from regfs.client import S3Client
+    from regfs.s3.answers import ObjectInfo
+    from regfs.s3.client import S3Client
 
 AT_ONCE = 16
 """Pages that are asked for, or used, at the same time; so many are in memory at most."""

@@ -15,8 +15,8 @@ from regfs.paths import RECORD_SUFFIX
 from regfs.transfer import delete_keys, gather
 
 if TYPE_CHECKING:
-    from regfs.answers import UploadInfo
-    from regfs.client import S3Client
+    from regfs.s3.answers import UploadInfo
+    from regfs.s3.client import S3Client
 
 
 @dataclass(frozen=True, slots=True)

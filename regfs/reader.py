@@ -9,8 +9,8 @@ from regfs.verify import Verifier, promised
 from regfs.waiting import sync
 
 if TYPE_CHECKING:
-    from regfs.answers import Body
     from regfs.filesystem import RegistryFileSystem
+    from regfs.s3.answers import Body
 
 
 async def open_reader(fs: RegistryFileSystem, path: str, offset: int, verify: bool) -> BodyReader:

@@ -31,8 +31,8 @@ from regfs.transfer import delete_keys
 from regfs.upload import MIN_PART, Upload
 
 if TYPE_CHECKING:
-    from regfs.answers import ObjectInfo, PartInfo
-    from regfs.client import S3Client
+    from regfs.s3.answers import ObjectInfo, PartInfo
+    from regfs.s3.client import S3Client
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.caching import BaseCache
 
 if TYPE_CHECKING:
-    from regfs.answers import Body
+    from regfs.s3.answers import Body
 
 FIRST_BLOCK = 64 * 1024
 """Bytes that opening a file reads: links, manifests and configs whole, of a blob hardly anything."""

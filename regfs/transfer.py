@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from regfs.client import PAGE
+from regfs.s3.client import PAGE
 from regfs.upload import MAX_PARTS
 
 if TYPE_CHECKING:
-    from regfs.answers import ObjectInfo, PartInfo
-    from regfs.client import S3Client
+    from regfs.s3.answers import ObjectInfo, PartInfo
+    from regfs.s3.client import S3Client
 
 T = TypeVar("T")
 

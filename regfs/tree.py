@@ -18,13 +18,13 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.utils import stringify_path
 
 from regfs import insecure
-from regfs.answers import ObjectInfo
-from regfs.client import S3Client
 from regfs.errors import BucketNotFoundError
-from regfs.lane import CanonicalLane
 from regfs.listing import list_all
 from regfs.parameters import DriverParameters
 from regfs.paths import PROTOCOL, KeySpace, split_url
+from regfs.s3.answers import ObjectInfo
+from regfs.s3.client import S3Client
+from regfs.s3.lane import CanonicalLane
 from regfs.waiting import mirror_blocking
 
 Info = dict[str, Any]

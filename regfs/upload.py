@@ -17,8 +17,8 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regfs.answers import ObjectInfo, PartInfo
-    from regfs.client import S3Client
+    from regfs.s3.answers import ObjectInfo, PartInfo
+    from regfs.s3.client import S3Client
 
 MIB = 2**20
 MIN_PART = 5 * MIB

@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regfs.answers import ListPage
 from regfs.errors import BucketNotFoundError
 from regfs.listing import divide
+from regfs.s3.answers import ListPage
 from regfs.tree import by_name
 
 if TYPE_CHECKING:
-    from regfs.answers import ObjectInfo
+    from regfs.s3.answers import ObjectInfo
     from regfs.tree import Info, RegistryTree
 
 AT_ONCE = 16

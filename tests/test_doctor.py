@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regfs import doctor
-from regfs.checks import Check, Verdict
+from regfs.doctor.checks import Check, Verdict
 from regfs.filesystem import RegistryFileSystem
 
 if TYPE_CHECKING:

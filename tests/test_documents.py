@@ -12,8 +12,8 @@ from botocore.parsers import create_parser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.answers import ListPage, ObjectInfo
-from regfs.documents import (
+from regfs.s3.answers import ListPage, ObjectInfo
+from regfs.s3.documents import (
     DocumentError,
     delete_request,
     moment,
@@ -22,7 +22,7 @@ from regfs.documents import (
     parse_error,
     parse_page,
 )
-from regfs.sigv4 import quote
+from regfs.s3.sigv4 import quote
 
 SPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

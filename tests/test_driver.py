@@ -1289,8 +1289,8 @@ class TestRequests:
         assert kinds(seen) == ["LIST", "LIST"]
         with proxy.counting() as seen:
             counted.delete("/t/s")  # a thousand siblings share its prefix
-        *asked, last = kinds(seen)
-        assert (sorted(asked), last) == (["HEAD", "LIST"], "DELETE")  # the two are asked together
+        *looks, last = kinds(seen)
+        assert (sorted(looks), last) == (["HEAD", "LIST"], "DELETE")  # the two are sent together
         walked: list[FileInfo] = []
         with proxy.counting() as seen:
             counted.walk("/t", walked.append)

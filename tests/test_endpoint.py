@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from certificates import Certificates, serving
 
-from regfs import endpoint
-from regfs.checks import Check, Verdict
+from regfs.doctor import endpoint
+from regfs.doctor.checks import Check, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 from fsspec.callbacks import Callback
 
-from regfs import InvalidPathError, ParameterError, RegistryFileSystem, checksums
+from regfs import InvalidPathError, ParameterError, RegistryFileSystem
+from regfs.s3 import checksums
 
 if TYPE_CHECKING:
     from collections.abc import Callable

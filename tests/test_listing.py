@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy import CountingProxy
     from servers import Place, Server
 
-    from regfs.answers import ListPage, ObjectInfo
+    from regfs.s3.answers import ListPage, ObjectInfo
 
 NAMES = st.text("ab-./", min_size=1, max_size=4).map(lambda text: text.replace("/", "") + "/")
 

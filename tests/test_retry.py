@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from regfs import ThrottledError
 from regfs.errors import retry_after, translate
-from regfs.retry import pause
+from regfs.s3.retry import pause
 
 
 def throttled(**headers: str) -> ClientError:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
+from regfs.s3.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
 
 EXAMPLE = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 THEN = calendar.timegm((2013, 5, 24, 0, 0, 0))

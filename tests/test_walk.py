@@ -20,7 +20,7 @@ from regfs import (
     StopWalk,
     StorageDriver,
 )
-from regfs.client import S3Client
+from regfs.s3.client import S3Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import pytest
 
-from regfs.pool import NoConnectionError, Origin, Pool, request
-from regfs.wire import PIECE, SCRATCH, Response
+from regfs.s3.pool import NoConnectionError, Origin, Pool, request
+from regfs.s3.wire import PIECE, SCRATCH, Response
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 Script: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -26,9 +26,9 @@ from regfs.cli.scanning import (
 )
 
 if TYPE_CHECKING:
-    from regfs.orphans import Applied
-    from regfs.plan import Plan
-    from regfs.source import Source
+    from regfs.catalog.orphans import Applied
+    from regfs.catalog.plan import Plan
+    from regfs.catalog.source import Source
 
 _NOW = "now"
 """What ``--apply`` without a file stands for."""
@@ -88,7 +88,7 @@ def orphans(
     if save is not None:
         check_file(save, "plan")
     if from_file and applied is not None:
-        from regfs.plan import Plan
+        from regfs.catalog.plan import Plan
 
         plan, source = Plan.load(applied), open_source(place, url)
     else:
@@ -128,7 +128,7 @@ def _age(age: timedelta) -> str:
 
 
 def _apply(out: Output, source: Source, plan: Plan, *, dry_run: bool, yes: bool) -> None:
-    from regfs.orphans import Applied, IncompletePlanError, apply
+    from regfs.catalog.orphans import Applied, IncompletePlanError, apply
 
     if plan.incomplete:
         raise IncompletePlanError(plan.incomplete)

@@ -6,11 +6,11 @@ from functools import partial
 
 import click
 
-from regfs.checks import Check, Verdict
 from regfs.cli.errors import Code, Refusal
 from regfs.cli.options import shared
 from regfs.cli.output import Column, Output, counted, visible
 from regfs.cli.place import Place, split
+from regfs.doctor.checks import Check, Verdict
 
 _SIGNS = {
     Verdict.OK: ("✓", "green"),

@@ -15,13 +15,13 @@ from regfs.cli.scanning import RepositoryName, open_source, plain, section, shor
 from regfs.layout import BlobData
 
 if TYPE_CHECKING:
-    from regfs.inspection import Inspection
-    from regfs.layers import Entry
+    from regfs.catalog.inspection import Inspection
+    from regfs.catalog.layers import Entry
+    from regfs.catalog.lookup import Lookup
+    from regfs.catalog.manifest import Reference
+    from regfs.catalog.scan import Progress
+    from regfs.catalog.source import Source
     from regfs.layout import Digest
-    from regfs.lookup import Lookup
-    from regfs.manifest import Reference
-    from regfs.scan import Progress
-    from regfs.source import Source
 
 _name_argument = click.argument("name", metavar="REPO[:TAG|@DIGEST]", type=RepositoryName(tags=True))
 
@@ -45,9 +45,9 @@ def show(place: Place, out: Output, name: tuple[str, str], *, sharing: bool, hum
 
     JSON: an object.
     """
-    from regfs.inspection import inspect
-    from regfs.lookup import Lookup
-    from regfs.names import Name
+    from regfs.catalog.inspection import inspect
+    from regfs.catalog.lookup import Lookup
+    from regfs.catalog.names import Name
 
     url, text = name
     asked = Name.parse(text)
@@ -193,9 +193,9 @@ def files(
 
     JSON: an array of objects with path, kind, size, mode, owner, modified, target, layer and state.
     """
-    from regfs.layers import LayerError
-    from regfs.lookup import Lookup
-    from regfs.names import Name
+    from regfs.catalog.layers import LayerError
+    from regfs.catalog.lookup import Lookup
+    from regfs.catalog.names import Name
 
     url, text = name
     asked = Name.parse(text)
@@ -222,7 +222,7 @@ def files(
 
 def _read(source: Source, layers: list[tuple[int, Digest]], *, raw: bool, every: bool) -> Iterable[Entry]:
     """Read a layer as it is, or lay all over each other."""
-    from regfs.layers import merged, read_layer
+    from regfs.catalog.layers import merged, read_layer
 
     streams = [read_layer(source, digest, number) for number, digest in layers]
     if raw:
@@ -240,7 +240,7 @@ def _counted(stream: Iterator[Entry], progress: Progress) -> Iterator[Entry]:
 
 def _layers(lookup: Lookup, repository: str, digest: Digest, platform: str | None) -> list[Reference]:
     """Find the layers of an image; of an index', the image for a platform."""
-    from regfs.inspection import platforms_of
+    from regfs.catalog.inspection import platforms_of
 
     read = lookup.closure([digest])
     where = f"{repository}@{digest}"

@@ -23,7 +23,7 @@ from regfs.cli.scanning import (
 )
 
 if TYPE_CHECKING:
-    from regfs.usage import Totals, Usage
+    from regfs.catalog.usage import Totals, Usage
 
 
 @click.command()
@@ -62,8 +62,8 @@ def tags(place: Place, out: Output, repository: tuple[str, str], *, history: boo
 
     JSON: an array of objects with tag, digest, kind, platforms, created, size, moved, history and problem.
     """
-    from regfs.inspection import platforms_of
-    from regfs.lookup import Lookup, size_of
+    from regfs.catalog.inspection import platforms_of
+    from regfs.catalog.lookup import Lookup, size_of
 
     url, name = repository
     with stages() as progress:

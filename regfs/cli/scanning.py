@@ -23,8 +23,8 @@ from regfs.layout import Digest
 
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
-    from regfs.scan import Progress
-    from regfs.source import Source
+    from regfs.catalog.scan import Progress
+    from regfs.catalog.source import Source
 
 _PATIENCE = 1.0
 """Seconds before the progress appears."""
@@ -48,7 +48,7 @@ def open_source(place: Place, url: str) -> Source:
     Refusal
         The URL has a path: a registry lies in the root directory.
     """
-    from regfs.source import Source
+    from regfs.catalog.source import Source
 
     bucket, path = split(url)
     if path != "/":
@@ -153,7 +153,7 @@ class RepositoryName(click.ParamType):  # type: ignore[type-arg]  # before click
         found: list[str] = []
 
         def ask() -> None:
-            from regfs.lookup import Lookup
+            from regfs.catalog.lookup import Lookup
 
             place = Place(ctx.params.get("config"), dict(ctx.params.get("given") or ()))
             with suppress(Exception):  # a shell that completes has no place for errors

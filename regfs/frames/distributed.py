@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from regfs.catalog import Catalog
+from regfs.catalog.search import no_registry
+from regfs.catalog.source import Source, spread
 from regfs.frames import partitions
 from regfs.frames.making import frame
 from regfs.frames.partitions import ANSWERS, COMMON, HEADS, HEXES, LISTED, NEEDS, QUESTIONS, READ
 from regfs.frames.schemas import CATALOG, CATEGORY
 from regfs.layout import BLOBS, REPOSITORIES, ROOT
-from regfs.search import no_registry
-from regfs.source import Source, spread
 
 try:
     import dask.dataframe

@@ -26,21 +26,21 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from regfs.catalog import Catalog
+from regfs.catalog.manifest import LARGEST, ImageConfig, ManifestError, parse_config
+from regfs.catalog.scan import batches, scan_part, too_large, understand
+from regfs.catalog.snapshot import File, Repository, Snapshot, TagFiles
 from regfs.frames import rows
 from regfs.frames.making import frame
 from regfs.frames.schemas import CATALOG, COUNT, TEXT, TIME, Column, Schema
 from regfs.layout import BLOBS, BlobData, Digest
-from regfs.manifest import LARGEST, ImageConfig, ManifestError, parse_config
-from regfs.scan import batches, scan_part, too_large, understand
-from regfs.snapshot import File, Repository, Snapshot, TagFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from regfs.manifest import Reference
-    from regfs.records import ManifestRecord
-    from regfs.snapshot import ReadManifest
-    from regfs.source import Source
+    from regfs.catalog.manifest import Reference
+    from regfs.catalog.records import ManifestRecord
+    from regfs.catalog.snapshot import ReadManifest
+    from regfs.catalog.source import Source
 
 HEXES = 256
 """Directories that a registry spreads an algorithm's blobs over."""

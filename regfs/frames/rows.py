@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
-    from regfs.fsck import Finding
-    from regfs.records import ManifestRecord, ReferenceRecord
-    from regfs.usage import Usage
+    from regfs.catalog.fsck import Finding
+    from regfs.catalog.records import ManifestRecord, ReferenceRecord
+    from regfs.catalog.usage import Usage
 
 Row: TypeAlias = "tuple[Any, ...]"
 

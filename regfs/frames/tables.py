@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from regfs.catalog import Catalog
-    from regfs.snapshot import Snapshot
-    from regfs.usage import Usage
+    from regfs.catalog.snapshot import Snapshot
+    from regfs.catalog.usage import Usage
 
 
 class Table:

@@ -18,10 +18,10 @@ from regfs.report.charts import Tile
 
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
-    from regfs.plan import Plan
-    from regfs.records import UploadRecord
-    from regfs.snapshot import Change, File
-    from regfs.usage import Month, RepositoryUsage, Sharing, TagUsage, Totals, Usage
+    from regfs.catalog.plan import Plan
+    from regfs.catalog.records import UploadRecord
+    from regfs.catalog.snapshot import Change, File
+    from regfs.catalog.usage import Month, RepositoryUsage, Sharing, TagUsage, Totals, Usage
 
 REPOSITORIES = 60
 TAGS = 20

@@ -36,6 +36,7 @@ from benchmarks.place import shut_out_settings
 from benchmarks.proxy import Proxy
 from benchmarks.report import console
 from regfs import RegistryFileSystem
+from regfs.catalog.manifest import OCI_MANIFEST
 from regfs.image import CONFIG_TYPE, LAYER_TYPE
 from regfs.layout import (
     BlobData,
@@ -47,7 +48,6 @@ from regfs.layout import (
     link_content,
 )
 from regfs.local import LocalS3
-from regfs.manifest import OCI_MANIFEST
 
 LIST_PRICE = 0.005 / 1000
 """Dollars for a LIST in S3's standard class in us-east-1 (https://aws.amazon.com/s3/pricing/, "PUT, COPY,

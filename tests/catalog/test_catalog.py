@@ -17,6 +17,8 @@ from memory import MemoryDriver
 
 import regfs
 from regfs.catalog import Catalog
+from regfs.catalog.manifest import LARGEST
+from regfs.catalog.search import NoRegistryError
 from regfs.image import build_image, store_image
 from regfs.layout import (
     ROOT,
@@ -29,8 +31,6 @@ from regfs.layout import (
     UploadData,
     parse,
 )
-from regfs.manifest import LARGEST
-from regfs.search import NoRegistryError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,9 @@ from memory import MemoryDriver
 
 import regfs
 from regfs.catalog import Catalog
-from regfs.faults import GRACE, OLD
-from regfs.fsck import KINDS, Finding, check
+from regfs.catalog.faults import GRACE, OLD
+from regfs.catalog.fsck import KINDS, Finding, check
+from regfs.catalog.manifest import LARGEST, OCI_INDEX, OCI_MANIFEST
 from regfs.image import Image, build_image, store_image
 from regfs.layout import (
     ROOT,
@@ -36,7 +37,6 @@ from regfs.layout import (
     tags_root,
     uploads_root,
 )
-from regfs.manifest import LARGEST, OCI_INDEX, OCI_MANIFEST
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import MemoryDriver
 
-from regfs.layers import Entry, LayerError, merged, read_layer
+from regfs.catalog.layers import Entry, LayerError, merged, read_layer
+from regfs.catalog.source import Source
 from regfs.layout import BlobData, Digest
-from regfs.source import Source
 
 
 def tar(*members: tuple[str, dict[str, Any], bytes], form: int = tarfile.PAX_FORMAT) -> bytes:

@@ -10,14 +10,14 @@ from cli.shop import Shop, shop
 from fsspec.implementations.dirfs import DirFileSystem
 from memory import MemoryDriver
 
+from regfs.catalog.inspection import inspect, platforms_of
+from regfs.catalog.lookup import Lookup, size_of
+from regfs.catalog.manifest import LARGEST
+from regfs.catalog.names import AmbiguousDigestError, Name, UnknownNameError
+from regfs.catalog.search import NoRegistryError
+from regfs.catalog.source import Source
 from regfs.image import build_image
-from regfs.inspection import inspect, platforms_of
 from regfs.layout import BlobData, Digest, TagCurrentLink
-from regfs.lookup import Lookup, size_of
-from regfs.manifest import LARGEST
-from regfs.names import AmbiguousDigestError, Name, UnknownNameError
-from regfs.search import NoRegistryError
-from regfs.source import Source
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 

@@ -13,9 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from regfs.image import build_image
-from regfs.layout import Digest
-from regfs.manifest import (
+from regfs.catalog.manifest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     DOCKER_SCHEMA1,
@@ -31,7 +29,9 @@ from regfs.manifest import (
     parse_manifest,
     parse_time,
 )
-from regfs.refusal import CRASH, refusal
+from regfs.catalog.refusal import CRASH, refusal
+from regfs.image import build_image
+from regfs.layout import Digest
 
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -267,8 +267,8 @@ def test_text_that_no_output_can_encode() -> None:
 
 DEEP = """
 import sys
-from regfs.manifest import ManifestError, parse_config, parse_manifest
-from regfs.refusal import refusal
+from regfs.catalog.manifest import ManifestError, parse_config, parse_manifest
+from regfs.catalog.refusal import refusal
 def tried(function, data):
     try:
         function(data)

@@ -20,14 +20,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from memory import MemoryDriver
 
-from regfs import RegistryFileSystem, StorageDriver, create, orphans
-from regfs.catalog import Catalog
+from regfs import RegistryFileSystem, StorageDriver, create
+from regfs.catalog import Catalog, orphans
+from regfs.catalog.orphans import Applied, IncompletePlanError, Orphan, Plan, PlanError, apply, plan
+from regfs.catalog.plan import place
+from regfs.catalog.snapshot import File, Repository, Snapshot
+from regfs.catalog.source import Source
 from regfs.image import Image, build_image, store_image
 from regfs.layout import BlobData, Digest, LayerLink, ManifestRevisionLink, link_content
-from regfs.orphans import Applied, IncompletePlanError, Orphan, Plan, PlanError, apply, plan
-from regfs.plan import place
-from regfs.snapshot import File, Repository, Snapshot
-from regfs.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

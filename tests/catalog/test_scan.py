@@ -12,6 +12,7 @@ from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - 
 
 import regfs
 from regfs.catalog import Catalog
+from regfs.catalog.snapshot import Change
 from regfs.image import Image, build_image, store_image
 from regfs.layout import (
     BlobData,
@@ -25,7 +26,6 @@ from regfs.layout import (
     tags_root,
     uploads_root,
 )
-from regfs.snapshot import Change
 
 if TYPE_CHECKING:
     from proxy import CountingProxy, Request

@@ -13,9 +13,9 @@ from servers import Place
 
 import regfs
 from regfs.catalog import Catalog
+from regfs.catalog.search import NoRegistryError, roots
+from regfs.catalog.source import Source
 from regfs.layout import ROOT, BlobData, Digest
-from regfs.search import NoRegistryError, roots
-from regfs.source import Source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - 
 from memory import MemoryDriver
 
 import regfs
+from regfs.catalog.source import Source, spread
 from regfs.layout import ROOT
-from regfs.source import Source, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

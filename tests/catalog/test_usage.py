@@ -17,10 +17,10 @@ from memory import MemoryDriver
 
 from regfs import create
 from regfs.catalog import Catalog
+from regfs.catalog.manifest import OCI_MANIFEST, Manifest, Reference
+from regfs.catalog.snapshot import File, ReadManifest, Repository, Snapshot, TagFiles
+from regfs.catalog.usage import Month, Sharing, Usage, usage
 from regfs.layout import Digest, UploadData
-from regfs.manifest import OCI_MANIFEST, Manifest, Reference
-from regfs.snapshot import File, ReadManifest, Repository, Snapshot, TagFiles
-from regfs.usage import Month, Sharing, Usage, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from regfs.catalog.manifest import DOCKER_LIST, LARGEST, OCI_INDEX, OCI_MANIFEST
 from regfs.image import Image, build_image
 from regfs.layout import (
     BlobData,
@@ -21,7 +22,6 @@ from regfs.layout import (
     UploadStartedAt,
     link_content,
 )
-from regfs.manifest import DOCKER_LIST, LARGEST, OCI_INDEX, OCI_MANIFEST
 
 if TYPE_CHECKING:
     from regfs.driver import StorageDriver

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from regfs.catalog.manifest import OCI_INDEX, OCI_MANIFEST
 from regfs.image import Image, build_image
 from regfs.layout import (
     BlobData,
@@ -22,7 +23,6 @@ from regfs.layout import (
     UploadStartedAt,
     link_content,
 )
-from regfs.manifest import OCI_INDEX, OCI_MANIFEST
 
 if TYPE_CHECKING:
     from regfs.filesystem import RegistryFileSystem

@@ -24,14 +24,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.catalog import Catalog
+from regfs.catalog.manifest import OCI_MANIFEST, Manifest, Reference
+from regfs.catalog.snapshot import File, ReadManifest, Repository, Snapshot, TagFiles
 from regfs.cli.errors import Code
 from regfs.filesystem import RegistryFileSystem
 from regfs.layout import Digest
-from regfs.manifest import OCI_MANIFEST, Manifest, Reference
 from regfs.report import make
 from regfs.report.charts import Tile, bar, growth, heat, treemap
 from regfs.report.words import amount, counted, cut, plainly, several, steps
-from regfs.snapshot import File, ReadManifest, Repository, Snapshot, TagFiles
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs

@@ -19,12 +19,12 @@ from fsspec.asyn import sync
 from proxy import CountingProxy, Fate, Request
 from servers import Place
 
-import regfs.client
 import regfs.contents
 import regfs.download
-import regfs.fast
-import regfs.lane
-import regfs.retry
+import regfs.s3.client
+import regfs.s3.fast
+import regfs.s3.lane
+import regfs.s3.retry
 from regfs import RegistryFileSystem, StorageDriver
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
@@ -35,7 +35,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read by small ranges, and do not wait for long before the next attempt."""
     monkeypatch.setattr(regfs.download, "RANGE", 2**18)
     monkeypatch.setattr(regfs.contents, "RANGE", 2**18)
-    for module in (regfs.retry, regfs.client):
+    for module in (regfs.s3.retry, regfs.s3.client):
         monkeypatch.setattr(module, "pause", lambda attempt, error=None: 0.05 * attempt)
 
 
@@ -174,8 +174,8 @@ def test_every_operation(
     cells = list(enumerate(OPERATIONS))
     stalls = isinstance(fault.hit, Fate) and fault.hit.how == "stalled"
     if stalls:
-        monkeypatch.setattr(regfs.fast, "READ_TIMEOUT", STALL)
-        monkeypatch.setattr(regfs.lane, "READ_TIMEOUT", STALL)
+        monkeypatch.setattr(regfs.s3.fast, "READ_TIMEOUT", STALL)
+        monkeypatch.setattr(regfs.s3.lane, "READ_TIMEOUT", STALL)
     count = 11 if stalls else 2
     with (
         # Eight, as a busy machine stalls by itself now and then.

@@ -13,8 +13,8 @@ import pytest
 from faults.table import answer, error, kind
 from proxy import Fate
 
-import regfs.client
-import regfs.retry
+import regfs.s3.client
+import regfs.s3.retry
 from regfs import FileChangedError, RegistryFileSystem, StorageDriver, ThrottledError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class TestReadsGoOn:
         read: Read,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(regfs.client, "pause", lambda attempt: 0)
+        monkeypatch.setattr(regfs.s3.client, "pause", lambda attempt: 0)
         proxy.fault = lambda request: Fate(answer=0.3, how="closed") if len(gets(proxy)) < 12 else None
         assert read(fs, tmp_path) == BODY
         assert len(gets(proxy)) >= 12  # maxretries is 5
@@ -158,8 +158,8 @@ class TestPauses:
     def test_nor_more_attempts_than_the_deadline_allows(
         self, fs: RegistryFileSystem, proxy: CountingProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(regfs.retry, "DEADLINE", 0.5)
-        monkeypatch.setattr(regfs.retry, "pause", lambda attempt, error: 0.2)
+        monkeypatch.setattr(regfs.s3.retry, "DEADLINE", 0.5)
+        monkeypatch.setattr(regfs.s3.retry, "pause", lambda attempt, error: 0.2)
         proxy.fault = lambda request: error("500 Internal Server Error", "InternalError")
         with pytest.raises(OSError, match="InternalError"):
             fs.cat_file("/file")

@@ -8,7 +8,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
-    from regfs.documents import DocumentError, parse_deleted, parse_error, parse_page
+    from regfs.s3.documents import DocumentError, parse_deleted, parse_error, parse_page
 
 _HEADS = (b"", b"<ListBucketResult>", b"<DeleteResult>", b"<Error>")
 _ENTRY = (

@@ -10,9 +10,9 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports():
-    from regfs.answers import header_info, http_date
     from regfs.errors import retry_after, translate
-    from regfs.redaction import redacted
+    from regfs.s3.answers import header_info, http_date
+    from regfs.s3.redaction import redacted
 
 _NAMES = ("content-type", "etag", "x-amz-storage-class", "x-amz-meta-a", "x-amz-meta-", "last-modified", "x")
 _DAY = "Mon, 23 Nov 2026 10:00:00 GMT"

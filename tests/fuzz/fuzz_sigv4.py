@@ -13,7 +13,7 @@ from botocore.credentials import Credentials as Theirs
 from botocore.utils import percent_encode
 
 with atheris.instrument_imports():
-    from regfs.sigv4 import EMPTY_SHA256, Credentials, Signer, query_string, quote
+    from regfs.s3.sigv4 import EMPTY_SHA256, Credentials, Signer, query_string, quote
 
 _NOW = 1_700_000_000
 _THEN = datetime.datetime.fromtimestamp(_NOW, datetime.timezone.utc).replace(tzinfo=None)

@@ -11,6 +11,8 @@ from oci import read_oci_layout, write_oci_layout
 
 from regfs import create
 from regfs.catalog import Catalog
+from regfs.catalog.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from regfs.catalog.orphans import Plan, apply
 from regfs.image import Image, build_image
 from regfs.layout import (
     BlobData,
@@ -21,8 +23,6 @@ from regfs.layout import (
     link_content,
     tags_root,
 )
-from regfs.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
-from regfs.orphans import Plan, apply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

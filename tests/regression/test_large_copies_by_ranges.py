@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from regfs import DriverParameters, RegistryFileSystem, StorageDriver
-from regfs.answers import ObjectInfo, PartInfo
+from regfs.s3.answers import ObjectInfo, PartInfo
 from regfs.transfer import copy_object
 from regfs.upload import IN_FLIGHT, MAX_OBJECT, MAX_PART, MAX_PARTS, Upload, part_size
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy import CountingProxy, Request
     from servers import Place, Server
 
-    from regfs.client import S3Client
+    from regfs.s3.client import S3Client
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 CHUNK = 5 * MIB

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from regfs import RegistryFileSystem, StorageDriver, upload
-from regfs.answers import PartInfo
 from regfs.paths import KeySpace
+from regfs.s3.answers import PartInfo
 from regfs.upload import IN_FLIGHT, MAX_PARTS, Upload
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxy import CountingProxy, Request
     from servers import Place
 
-    from regfs.client import S3Client
+    from regfs.s3.client import S3Client
 
 CHUNK = 5 * 2**20
 PARTS = IN_FLIGHT + 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regfs import FileInfo, RegistryFileSystem, SkipDir, StorageDriver
-from regfs.client import S3Client
+from regfs.s3.client import S3Client
 
 if TYPE_CHECKING:
     from proxy import CountingProxy

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from security.conftest import OBJECT, answer
 
-import regfs.documents
-import regfs.fast
-import regfs.session
+import regfs.s3.documents
+import regfs.s3.fast
+import regfs.s3.session
 from regfs import RegistryFileSystem, StorageDriver
-from regfs.documents import DocumentError, check, parse
+from regfs.s3.documents import DocumentError, check, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,8 +135,8 @@ def test_an_answer_without_end_is_cut(
     make: Make, proxy: CountingProxy, monkeypatch: pytest.MonkeyPatch, chunked: bool, status: str
 ) -> None:
     """At 64 MiB; here at less, so that the test is quick."""
-    assert regfs.documents.LARGEST == vars(regfs.session)["LARGEST"] == 64 * 2**20
-    for module in (regfs.documents, regfs.session, regfs.fast):
+    assert regfs.s3.documents.LARGEST == vars(regfs.s3.session)["LARGEST"] == 64 * 2**20
+    for module in (regfs.s3.documents, regfs.s3.session, regfs.s3.fast):
         if hasattr(module, "LARGEST"):
             monkeypatch.setattr(module, "LARGEST", 2**20)
     body = b"<ListBucketResult>" + b" " * 3 * 2**20
@@ -151,7 +151,7 @@ def test_an_answer_without_end_is_cut(
 
 DEEP = """
 import sys
-from regfs.documents import parse, parse_page, parse_deleted, parse_error
+from regfs.s3.documents import parse, parse_page, parse_deleted, parse_error
 levels = int(sys.argv[1])
 document = b"<ListBucketResult>" + b"<a>" * levels + b"</a>" * levels + b"</ListBucketResult>"
 for reader in (parse, parse_page, parse_deleted, parse_error):

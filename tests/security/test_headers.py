@@ -10,7 +10,7 @@ from fsspec.asyn import sync
 from security.conftest import OBJECT, answer, shown
 
 from regfs import DriverParameters, InvalidPathError, ParameterError, RegistryFileSystem, StorageDriver
-from regfs.sigv4 import EMPTY_SHA256, Credentials, Signer
+from regfs.s3.sigv4 import EMPTY_SHA256, Credentials, Signer
 
 if TYPE_CHECKING:
     from proxy import CountingProxy

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from security.conftest import OBJECT, answer
 
-import regfs.client
-import regfs.multipart
+import regfs.s3.client
+import regfs.s3.multipart
 from regfs import RegistryFileSystem, StorageDriver
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ ENDLESS: dict[str, Callable[[], Callable[[], bytes]]] = {
 def test_a_listing_without_end_ends(
     make: Make, proxy: CountingProxy, monkeypatch: pytest.MonkeyPatch, operation: str, how: str
 ) -> None:
-    monkeypatch.setattr(regfs.client, "EMPTY_PAGES", 20)
+    monkeypatch.setattr(regfs.s3.client, "EMPTY_PAGES", 20)
     told = ENDLESS[how]()
     fs = make(rootdirectory=ROOT, maxrequestspersecond=0)
     answers = lists(b"")
@@ -335,7 +335,7 @@ class TestUploads:
     def test_a_listing_without_end_ends(
         self, make: Make, proxy: CountingProxy, monkeypatch: pytest.MonkeyPatch, markers: str
     ) -> None:
-        monkeypatch.setattr(regfs.multipart, "MAX_PAGES", 20)
+        monkeypatch.setattr(regfs.s3.multipart, "MAX_PAGES", 20)
         numbers = count()
         limit = {"one": 1, "two in turn": 2, "ever another": 10**6}[markers]
         proxy.fault = lambda _: uploads([], following=f"m{next(numbers) % limit}")

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from security.conftest import OBJECT
 
-import regfs.client
-import regfs.multipart
-import regfs.retry
+import regfs.s3.client
+import regfs.s3.multipart
+import regfs.s3.retry
 from regfs import DriverParameters, InvalidPathError, ParameterError, RegistryFileSystem, StorageDriver
 from regfs.errors import retry_after
 from regfs.parameters import PARAMETERS
@@ -299,9 +299,9 @@ def test_only_os_errors_come_out(
     whole: bool,
 ) -> None:
     """Of both faces, by both lanes, with headers and documents that are nearly or not at all S3's."""
-    monkeypatch.setattr(regfs.retry, "DEADLINE", 1.0)
-    monkeypatch.setattr(regfs.client, "EMPTY_PAGES", 20)
-    monkeypatch.setattr(regfs.multipart, "MAX_PAGES", 20)
+    monkeypatch.setattr(regfs.s3.retry, "DEADLINE", 1.0)
+    monkeypatch.setattr(regfs.s3.client, "EMPTY_PAGES", 20)
+    monkeypatch.setattr(regfs.s3.multipart, "MAX_PAGES", 20)
     proxy.clear()
     turn = iter(range(10**6))
 

@@ -296,7 +296,7 @@ def sync_delete(fs: RegistryFileSystem, keys: list[str]) -> Any:
 
 
 def test_the_documents_are_those_that_botocore_writes() -> None:
-    from regfs.documents import delete_request
+    from regfs.s3.documents import delete_request
 
     keys = ["a\rb", "a\nb", "<&>", "é"]
     assert [key.text for key in ET.fromstring(delete_request(keys)).iter() if key.tag.endswith("Key")] == keys

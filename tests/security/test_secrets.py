@@ -21,11 +21,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from security.conftest import answer, shown
 
-import regfs.fast
-import regfs.lane
+import regfs.s3.fast
+import regfs.s3.lane
 from regfs import DriverParameters, ParameterError, RegistryFileSystem, StorageDriver
-from regfs.redaction import redacted
-from regfs.sigv4 import Credentials
+from regfs.s3.redaction import redacted
+from regfs.s3.sigv4 import Credentials
 
 if TYPE_CHECKING:
     from proxy import CountingProxy, Request
@@ -162,7 +162,7 @@ def test_an_answer_that_does_not_come_tells_none(
     from proxy import Fate
 
     caplog.set_level(logging.DEBUG)
-    for module in (regfs.fast, regfs.lane):
+    for module in (regfs.s3.fast, regfs.s3.lane):
         monkeypatch.setattr(module, "READ_TIMEOUT", 0.3)
     fs = make(**SECRETS, loglevel="debug")
     proxy.fault = lambda _: Fate(answer=-1, how="stalled")

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from regfs.checks import Check, Verdict, failed, ok, skipped, warning
-from regfs.fast import trust
+from regfs.doctor.checks import Check, Verdict, failed, ok, skipped, warning
+from regfs.s3.fast import trust
 
 TIMEOUT = 5.0
 """Seconds that a connection or an answer may take."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from regfs.manifest import DOCKER_LIST, DOCKER_MANIFEST, LARGEST, OCI_INDEX, OCI_MANIFEST
+from regfs.catalog.manifest import DOCKER_LIST, DOCKER_MANIFEST, LARGEST, OCI_INDEX, OCI_MANIFEST
 
 CRASH = "it has no media type and its manifests are of a wrong type"
 """The one refusal that is no answer: the registry panics, and the connection breaks."""

@@ -1,6 +1,6 @@
 """What a request needs to be allowed, and what to change where it fails. How requests are tried.
 
-Pure but for what it is given to try: :mod:`regfs.trial` knows the requests.
+Pure but for what it is given to try: :mod:`regfs.doctor.trial` knows the requests.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from regfs.checks import Check, Report, Verdict, failed, ok, skipped
+from regfs.doctor.checks import Check, Report, Verdict, failed, ok, skipped
 
 if TYPE_CHECKING:
     from regfs.parameters import DriverParameters

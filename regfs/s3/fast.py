@@ -1,9 +1,9 @@
 """The fast lane: the hot requests, signed here and sent over one pool of connections for each loop.
 
 It knows success and nothing else. Whatever is not a plain success is raised as botocore would raise it, and
-:mod:`regfs.lane` decides: what S3 has answered for good (a missing key) is told, all else is repeated through
-botocore, which follows redirects, refreshes credentials and reads every error. So nothing depends on this
-module being right about anything but success.
+:mod:`regfs.s3.lane` decides: what S3 has answered for good (a missing key) is told, all else is repeated
+through botocore, which follows redirects, refreshes credentials and reads every error. So nothing depends
+on this module being right about anything but success.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from regfs._version import __version__
-from regfs.documents import LARGEST, DocumentError, parse_error
-from regfs.pool import NoConnectionError, Origin, Pool, request
-from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT
-from regfs.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
+from regfs.s3.documents import LARGEST, DocumentError, parse_error
+from regfs.s3.pool import NoConnectionError, Origin, Pool, request
+from regfs.s3.retry import CONNECT_TIMEOUT, READ_TIMEOUT
+from regfs.s3.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
 
 if TYPE_CHECKING:
     from regfs.parameters import DriverParameters
-    from regfs.wire import Response
+    from regfs.s3.wire import Response
 
 POOL = 128
 """Connections of one loop."""

@@ -1,7 +1,7 @@
 """Is all well between a registry's configuration and its bucket? From the parameters to the last permission.
 
-Each check is a value (:class:`regfs.checks.Check`) that says what was found and what to change. Nothing here
-prints, and no secret is in any of them.
+Each check is a value (:class:`regfs.doctor.checks.Check`) that says what was found and what to change.
+Nothing here prints, and no secret is in any of them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from regfs import endpoint
-from regfs.checks import Check, Report, Verdict, failed, ok, skipped, warning
+from regfs.catalog.search import no_registry
+from regfs.catalog.source import Source
+from regfs.doctor import endpoint
+from regfs.doctor.checks import Check, Report, Verdict, failed, ok, skipped, warning
+from regfs.doctor.permissions import code_of
+from regfs.doctor.trial import Trial
 from regfs.layout import ROOT
-from regfs.permissions import code_of
-from regfs.search import no_registry
-from regfs.source import Source
-from regfs.trial import Trial
 from regfs.values import ParameterError
 from regfs.waiting import sync
 

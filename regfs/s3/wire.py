@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
-from regfs.http1 import Head, Parser, ProtocolError
+from regfs.s3.http1 import Head, Parser, ProtocolError
 
 SCRATCH = 64 * 1024
 """Bytes of a connection's own buffer, for heads and what comes with them."""

@@ -1,6 +1,6 @@
 """What a look at a registry's storage finds, in as little memory as Python takes for it. Pure.
 
-The mutable half of a catalog: :mod:`regfs.scan` fills it, :mod:`regfs.catalog` makes records of it.
+The mutable half of a catalog: :mod:`regfs.catalog.scan` fills it, :mod:`regfs.catalog` makes records of it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from regfs.catalog.manifest import ImageConfig, Manifest
 from regfs.layout import Digest
-from regfs.manifest import ImageConfig, Manifest
 
 
 class File(NamedTuple):

@@ -12,9 +12,9 @@ import socket
 import ssl
 from typing import Any
 
-from regfs import redaction
-from regfs.documents import LARGEST, DocumentError, check
 from regfs.errors import HeaderValueError
+from regfs.s3 import redaction
+from regfs.s3.documents import LARGEST, DocumentError, check
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
 # Services name what they answer to a change in several ways.

@@ -1,8 +1,8 @@
 """Who uses how much of a registry's storage, what is shared, and what a deletion would free. Pure.
 
-All of it follows from a :class:`~regfs.snapshot.Snapshot`, whose files each count once: `Usage.totals` adds
-up to the listing to the byte. A blob is as large as it is stored, whatever manifests tell of it; what is
-missing has no bytes. What keeps a blob is the rule of :mod:`regfs.reach`.
+All of it follows from a :class:`~regfs.catalog.snapshot.Snapshot`, whose files each count once:
+`Usage.totals` adds up to the listing to the byte. A blob is as large as it is stored, whatever manifests
+tell of it; what is missing has no bytes. What keeps a blob is the rule of :mod:`regfs.catalog.reach`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from datetime import date
 from heapq import heappush, heapreplace
 from typing import NamedTuple
 
+from regfs.catalog.snapshot import Repository, Snapshot, TagFiles
 from regfs.layout import Digest
-from regfs.snapshot import Repository, Snapshot, TagFiles
 
 PAIRS = 100
 """Pairs of repositories that `Usage.sharing` gives, unless told otherwise."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from regfs.catalog.snapshot import Repository, Snapshot
     from regfs.layout import Digest
-    from regfs.snapshot import Repository, Snapshot
 
 
 def needs(snapshot: Snapshot, repository: Repository) -> set[Digest]:

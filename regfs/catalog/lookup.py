@@ -1,7 +1,7 @@
 """One repository, or one image in it, found and read without a look at the rest of the registry.
 
-Where :mod:`regfs.scan` lists everything, this lists what lies in one repository's directory, and reads the
-manifests that are asked for.
+Where :mod:`regfs.catalog.scan` lists everything, this lists what lies in one repository's directory, and
+reads the manifests that are asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from regfs.catalog.manifest import LARGEST, ManifestError, parse_config, parse_manifest
+from regfs.catalog.names import AmbiguousDigestError, Name, UnknownNameError
+from regfs.catalog.scan import Progress, batches
+from regfs.catalog.search import no_registry
+from regfs.catalog.snapshot import File, ReadManifest, TagFiles
+from regfs.catalog.source import Source, spread
 from regfs.layout import (
     REPOSITORIES,
     ROOT,
@@ -28,12 +34,6 @@ from regfs.layout import (
     revisions_root,
     tags_root,
 )
-from regfs.manifest import LARGEST, ManifestError, parse_config, parse_manifest
-from regfs.names import AmbiguousDigestError, Name, UnknownNameError
-from regfs.scan import Progress, batches
-from regfs.search import no_registry
-from regfs.snapshot import File, ReadManifest, TagFiles
-from regfs.source import Source, spread
 
 _DEEPEST = 4
 """Directories that a repository's name is made of, at most, to be suggested."""

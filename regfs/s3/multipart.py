@@ -1,6 +1,6 @@
 """The operations of multipart uploads, and what every request that creates an object carries.
 
-The lower half of :class:`~regfs.client.S3Client`.
+The lower half of :class:`~regfs.s3.client.S3Client`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from regfs import checksums
-from regfs.answers import ObjectInfo, PartInfo, UploadInfo, header_info, object_info
-from regfs.checksums import compute, etag_of_parts
 from regfs.errors import FileChangedError, UploadNotFoundError
-from regfs.fast import LARGE
-from regfs.lane import CanonicalLane
+from regfs.s3 import checksums
+from regfs.s3.answers import ObjectInfo, PartInfo, UploadInfo, header_info, object_info
+from regfs.s3.checksums import compute, etag_of_parts
+from regfs.s3.fast import LARGE
+from regfs.s3.lane import CanonicalLane
 
 CONTENT_TYPE = "application/octet-stream"
 """What the registry's driver gives every object (Go: ``getContentType``)."""
@@ -48,7 +48,7 @@ def headers(fields: dict[str, str]) -> dict[str, str]:
 
 
 class MultipartClient:
-    """The base of :class:`~regfs.client.S3Client`, which documents the parameters."""
+    """The base of :class:`~regfs.s3.client.S3Client`, which documents the parameters."""
 
     def __init__(self, lane: CanonicalLane) -> None:
         self.lane = lane

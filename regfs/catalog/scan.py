@@ -15,6 +15,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
+from regfs.catalog.manifest import (
+    LARGEST,
+    ImageConfig,
+    ManifestError,
+    parse_config,
+    parse_time,
+)
+from regfs.catalog.reading import altered, batches, too_large, understand
+from regfs.catalog.snapshot import Change, File, Repository, Snapshot, TagFiles, UploadFiles
+from regfs.catalog.source import Entry, Source
 from regfs.layout import (
     ROOT,
     BlobData,
@@ -33,16 +43,6 @@ from regfs.layout import (
     tags_root,
     uploads_root,
 )
-from regfs.manifest import (
-    LARGEST,
-    ImageConfig,
-    ManifestError,
-    parse_config,
-    parse_time,
-)
-from regfs.reading import altered, batches, too_large, understand
-from regfs.snapshot import Change, File, Repository, Snapshot, TagFiles, UploadFiles
-from regfs.source import Entry, Source
 
 __all__ = ["Progress", "altered", "batches", "scan", "scan_part", "too_large", "understand"]
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import IO, Any, Literal
 
+from regfs.catalog.source import Source
 from regfs.layout import BlobData, Digest
-from regfs.source import Source
 
 State = Literal["", "overridden", "whiteout"]
 """Of an entry: it is in the image; something in a layer above hides it; it only hides what is below."""

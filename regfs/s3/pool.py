@@ -8,7 +8,7 @@ import ipaddress
 from collections import deque
 from typing import Any, NamedTuple
 
-from regfs.wire import Connection, Response
+from regfs.s3.wire import Connection, Response
 
 IDLE = 15.0
 """Seconds after which a connection that waits for its next request is not trusted any more."""

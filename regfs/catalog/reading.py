@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from regfs.manifest import LARGEST, ManifestError, MediaTypeError, parse_manifest
-from regfs.refusal import refusal
-from regfs.snapshot import ReadManifest
+from regfs.catalog.manifest import LARGEST, ManifestError, MediaTypeError, parse_manifest
+from regfs.catalog.refusal import refusal
+from regfs.catalog.snapshot import ReadManifest
 from regfs.verify import ALGORITHMS
 
 if TYPE_CHECKING:

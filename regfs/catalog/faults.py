@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from regfs.findings import Finding, Kind, Severity
+from regfs.catalog.findings import Finding, Kind, Severity
+from regfs.catalog.pulls import NO_MANIFEST, Answer, Broken, Pulls, is_other
 from regfs.layout import (
     ROOT,
     BlobData,
@@ -23,12 +24,11 @@ from regfs.layout import (
     TagIndexLink,
     uploads_root,
 )
-from regfs.pulls import NO_MANIFEST, Answer, Broken, Pulls, is_other
 from regfs.verify import ALGORITHMS
 
 if TYPE_CHECKING:
-    from regfs.manifest import Reference
-    from regfs.snapshot import File, Repository, Snapshot, TagFiles
+    from regfs.catalog.manifest import Reference
+    from regfs.catalog.snapshot import File, Repository, Snapshot, TagFiles
 
 OLD = timedelta(days=7)
 """The age at which the registry itself purges an upload."""

@@ -1,7 +1,7 @@
 """The S3 operations that regfs uses, in terms of keys. Knows requests and answers, no paths and no files.
 
 Every request that creates an object takes its encryption, ACL and storage class from one place,
-:meth:`MultipartClient._creation`. How a request travels is :mod:`regfs.lane`'s business:
+:meth:`MultipartClient._creation`. How a request travels is :mod:`regfs.s3.lane`'s business:
 each of the hot ones has two forms, one for the fast lane and one for botocore.
 """
 
@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from regfs.answers import Body, CopyingStream, EmptyStream, ListPage, ObjectInfo, header_info, object_info
-from regfs.checksums import compute, etag_of
-from regfs.documents import delete_request, nameable, parse_deleted, parse_page
 from regfs.errors import BucketNotFoundError
-from regfs.fast import read
-from regfs.multipart import CONTENT_TYPE, MultipartClient, headers
-from regfs.retry import pause, status
+from regfs.s3.answers import Body, CopyingStream, EmptyStream, ListPage, ObjectInfo, header_info, object_info
+from regfs.s3.checksums import compute, etag_of
+from regfs.s3.documents import delete_request, nameable, parse_deleted, parse_page
+from regfs.s3.fast import read
+from regfs.s3.multipart import CONTENT_TYPE, MultipartClient, headers
+from regfs.s3.retry import pause, status
 
 T = TypeVar("T")
 

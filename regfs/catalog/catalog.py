@@ -1,7 +1,7 @@
 """What a registry's bucket holds, as records: all of it from one flat listing and the manifests.
 
 Nothing is written here, and a registry may be at work beside it. Beneath lies any fsspec filesystem or
-storage driver (:mod:`regfs.source`); :mod:`regfs.frames` makes tables of the records.
+storage driver (:mod:`regfs.catalog.source`); :mod:`regfs.frames` makes tables of the records.
 """
 
 from __future__ import annotations
@@ -12,7 +12,23 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from regfs.fsck import Finding, check
+from regfs.catalog.fsck import Finding, check
+from regfs.catalog.orphans import Plan, plan
+from regfs.catalog.reach import needs
+from regfs.catalog.records import (
+    BlobRecord,
+    LinkRecord,
+    ManifestRecord,
+    ReferenceRecord,
+    RepositoryRecord,
+    TagRecord,
+    UploadRecord,
+)
+from regfs.catalog.scan import Progress, scan
+from regfs.catalog.search import no_registry
+from regfs.catalog.snapshot import Change, Snapshot, Unknown
+from regfs.catalog.source import Source
+from regfs.catalog.usage import Usage, usage
 from regfs.layout import (
     Digest,
     LayerLink,
@@ -22,25 +38,9 @@ from regfs.layout import (
     TagIndexLink,
     UploadData,
 )
-from regfs.orphans import Plan, plan
-from regfs.reach import needs
-from regfs.records import (
-    BlobRecord,
-    LinkRecord,
-    ManifestRecord,
-    ReferenceRecord,
-    RepositoryRecord,
-    TagRecord,
-    UploadRecord,
-)
-from regfs.scan import Progress, scan
-from regfs.search import no_registry
-from regfs.snapshot import Change, Snapshot, Unknown
-from regfs.source import Source
-from regfs.usage import Usage, usage
 
 if TYPE_CHECKING:
-    from regfs.snapshot import File, Repository, UploadFiles
+    from regfs.catalog.snapshot import File, Repository, UploadFiles
 
 
 class Catalog:
@@ -59,7 +59,7 @@ class Catalog:
     ------
     TypeError
         `fs` is neither.
-    regfs.search.NoRegistryError
+    regfs.catalog.search.NoRegistryError
         When it is read: there is no registry. The error tells where there is one.
     OSError
         When it is read: a listing or a read failed.
@@ -236,7 +236,7 @@ class Catalog:
         return usage(self.snapshot)
 
     def orphans(self, older_than: timedelta | float | None = None) -> Plan:
-        """Take a plan to delete the blobs that nothing needs; :func:`regfs.orphans.apply` applies it.
+        """Take a plan to delete the blobs that nothing needs; :func:`regfs.catalog.orphans.apply` applies it.
 
         Parameters
         ----------

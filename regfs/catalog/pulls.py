@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from regfs.catalog.refusal import CRASH
 from regfs.layout import Digest, InvalidDigestError, parse_link
-from regfs.refusal import CRASH
 from regfs.verify import ALGORITHMS
 
 if TYPE_CHECKING:
-    from regfs.snapshot import File, ReadManifest, Repository, Snapshot
+    from regfs.catalog.snapshot import File, ReadManifest, Repository, Snapshot
 
 Broken: TypeAlias = Literal["empty", "malformed"]
 Link: TypeAlias = tuple[Literal["layer", "revision"], str, Digest]

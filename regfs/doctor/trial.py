@@ -19,11 +19,11 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from regfs import checksums
-from regfs.answers import ObjectInfo, PartInfo
-from regfs.checks import Report, Verdict, failed, ok, skipped
-from regfs.fast import trust
-from regfs.permissions import WRITING, FaultError, LackingError, Tries, code_of
+from regfs.doctor.checks import Report, Verdict, failed, ok, skipped
+from regfs.doctor.permissions import WRITING, FaultError, LackingError, Tries, code_of
+from regfs.s3 import checksums
+from regfs.s3.answers import ObjectInfo, PartInfo
+from regfs.s3.fast import trust
 
 if TYPE_CHECKING:
     from regfs.filesystem import RegistryFileSystem

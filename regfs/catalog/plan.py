@@ -17,8 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from regfs.catalog.source import Source
 from regfs.layout import ROOT, Digest
-from regfs.source import Source
 
 FORMAT = "regfs orphans"
 VERSION = 1

@@ -6,8 +6,8 @@ import errno
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from regfs.catalog.source import Source, spread
 from regfs.layout import ROOT
-from regfs.source import Source, spread
 
 DEPTH = 4
 """Directories that a root directory is made of, at most, to be found."""

@@ -1,8 +1,8 @@
 """What is wrong with a registry's storage, and what a pull would make of it.
 
-To a look at the storage (:mod:`regfs.scan`) this adds every link's content and, if asked for, every blob's.
-What is missing is asked for once more before it is told, as a registry may be at work: only then is a fault
-(:mod:`regfs.faults`) a finding.
+To a look at the storage (:mod:`regfs.catalog.scan`) this adds every link's content and, if asked for, every
+blob's. What is missing is asked for once more before it is told, as a registry may be at work: only then is
+a fault (:mod:`regfs.catalog.faults`) a finding.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from datetime import timedelta
 from itertools import islice
 from typing import TypeAlias
 
-from regfs.faults import GRACE, Fault, Faults, Reading
-from regfs.findings import KINDS, Finding, Kind, Severity
+from regfs.catalog.faults import GRACE, Fault, Faults, Reading
+from regfs.catalog.findings import KINDS, Finding, Kind, Severity
+from regfs.catalog.manifest import LARGEST
+from regfs.catalog.pulls import Pulls, read_link
+from regfs.catalog.reading import altered, batches, understand
+from regfs.catalog.scan import Progress
+from regfs.catalog.snapshot import File, ReadManifest, Snapshot
+from regfs.catalog.source import Source
 from regfs.layout import (
     BlobData,
     Digest,
@@ -29,12 +35,6 @@ from regfs.layout import (
     parse,
     revisions_root,
 )
-from regfs.manifest import LARGEST
-from regfs.pulls import Pulls, read_link
-from regfs.reading import altered, batches, understand
-from regfs.scan import Progress
-from regfs.snapshot import File, ReadManifest, Snapshot
-from regfs.source import Source
 from regfs.verify import ALGORITHMS
 
 __all__ = ["KINDS", "Finding", "Kind", "Severity", "check"]

@@ -1,9 +1,10 @@
 """Blobs that nothing needs: how a plan to delete them is taken, and how it is applied.
 
-An orphan is what the registry's own ``garbage-collect`` would delete, by the rule of :mod:`regfs.reach`. To
-plan is one thing and to delete another: a `Plan` can be looked at, kept and applied later, and `apply`
-believes none of it. It looks at everything anew, and once more at all links before each batch that it
-deletes, and passes over what has become of use, was written again, or may be about to be used.
+An orphan is what the registry's own ``garbage-collect`` would delete, by the rule of
+:mod:`regfs.catalog.reach`. To plan is one thing and to delete another: a `Plan` can be looked at, kept and
+applied later, and `apply` believes none of it. It looks at everything anew, and once more at all links
+before each batch that it deletes, and passes over what has become of use, was written again, or may be
+about to be used.
 
 What remains is what the registry's own collector has for its whole run: a push that asked whether a blob is
 there just before it was deleted, and whose manifest comes just after. An old layer link suffices for that
@@ -19,6 +20,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
+from regfs.catalog.manifest import LARGEST
+from regfs.catalog.plan import IncompletePlanError, Orphan, Plan, PlanError, place
+from regfs.catalog.reach import needs
+from regfs.catalog.reading import batches
+from regfs.catalog.scan import Progress, altered, scan, understand
+from regfs.catalog.snapshot import Snapshot
+from regfs.catalog.source import Source
 from regfs.layout import (
     REPOSITORIES,
     BlobData,
@@ -29,13 +37,6 @@ from regfs.layout import (
     parse,
     parse_link,
 )
-from regfs.manifest import LARGEST
-from regfs.plan import IncompletePlanError, Orphan, Plan, PlanError, place
-from regfs.reach import needs
-from regfs.reading import batches
-from regfs.scan import Progress, altered, scan, understand
-from regfs.snapshot import Snapshot
-from regfs.source import Source
 
 __all__ = [
     "Applied",
@@ -153,9 +154,9 @@ def apply(source: Source, plan: Plan, progress: Progress | None = None, *, dry_r
 
     Raises
     ------
-    regfs.plan.PlanError
+    regfs.catalog.plan.PlanError
         The plan is of another place.
-    regfs.plan.IncompletePlanError
+    regfs.catalog.plan.IncompletePlanError
         A manifest cannot be read, so nobody knows what it needs.
     OSError
         A listing or a read failed. What was deleted before stays so.

@@ -1,7 +1,7 @@
 """When a failed request is sent again, and how long to wait before that.
 
 tenacity does the waiting; here stands only what is peculiar to S3. botocore's own retries are switched off
-(see :mod:`regfs.client`), so that each attempt is counted once, in one place.
+(see :mod:`regfs.s3.client`), so that each attempt is counted once, in one place.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from regfs._version import __version__
 from regfs.errors import UNREADABLE, of_service, translate
-from regfs.fast import FastLane
-from regfs.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, transient
-from regfs.session import forget_echo, open_session, session_class
-from regfs.sigv4 import Credentials
+from regfs.s3.fast import FastLane
+from regfs.s3.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, transient
+from regfs.s3.session import forget_echo, open_session, session_class
+from regfs.s3.sigv4 import Credentials
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -169,7 +169,7 @@ class CanonicalLane:
             "connect_timeout": CONNECT_TIMEOUT,
             "read_timeout": READ_TIMEOUT,
             "max_pool_connections": 128,
-            # regfs.retry does it, so that attempts do not multiply.
+            # regfs.s3.retry does it, so that attempts do not multiply.
             "retries": {"total_max_attempts": 1, "mode": "standard"},
             "http_session_cls": session_class(),
             # Since 1.36 botocore adds checksum trailers that S3-compatible services refuse.

@@ -1,6 +1,6 @@
 """All there is to tell of one manifest: what it is, what is in it, what is about it.
 
-Reads what a :class:`regfs.lookup.Lookup` finds; the result is plain data.
+Reads what a :class:`regfs.catalog.lookup.Lookup` finds; the result is plain data.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regfs.lookup import Lookup, Referrer, size_of
-from regfs.snapshot import ReadManifest
+from regfs.catalog.lookup import Lookup, Referrer, size_of
+from regfs.catalog.snapshot import ReadManifest
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regfs import doctor
+from regfs.doctor import examination
 from regfs.doctor.checks import Check, Verdict
 from regfs.filesystem import RegistryFileSystem
 
@@ -28,7 +28,7 @@ ACCESS = ["credentials", "signature", "bucket", "region"]
 def examine(options: dict[str, Any], *, read_only: bool = False) -> Found:
     """Examine a place; the same checks are reported as they end and given at the end."""
     reported: list[Check] = []
-    checks = doctor.examine(lambda: RegistryFileSystem(**options), reported.append, read_only=read_only)
+    checks = examination.examine(lambda: RegistryFileSystem(**options), reported.append, read_only=read_only)
     assert checks == reported
     names = [check.name for check in checks]
     assert len(set(names)) == len(names)
@@ -429,7 +429,7 @@ def test_an_old_pending_upload(options: dict[str, Any], raw: Place, monkeypatch:
     upload = raw.s3.create_multipart_upload(Bucket=raw.bucket, Key=key)["UploadId"]
     raw.s3.upload_part(Bucket=raw.bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 1000)
     assert examine(options)["pending uploads"].verdict is Verdict.OK  # young
-    monkeypatch.setattr(doctor, "OLD", timedelta(0))
+    monkeypatch.setattr(examination, "OLD", timedelta(0))
     check = examine(options)["pending uploads"]
     assert check.verdict is Verdict.WARNING
     assert check.found.startswith("1 upload older")

@@ -194,7 +194,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor.endpoint": {"doctor.checks", "s3.fast"},
     "doctor.permissions": {"doctor.checks"},
     "doctor.trial": {"doctor.checks", "doctor.permissions", "s3.answers", "s3.checksums", "s3.fast"},
-    "doctor": {
+    "doctor": set(),
+    "doctor.examination": {
         "catalog.search",
         "catalog.source",
         "doctor.checks",
@@ -232,7 +233,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "waiting",
     },
     "cli.uploads": {"cli.errors", "cli.options", "cli.output", "cli.place"},
-    "cli.doctor": {"cli.errors", "cli.options", "cli.output", "cli.place", "doctor", "doctor.checks"},
+    "cli.doctor": {
+        "cli.errors",
+        "cli.options",
+        "cli.output",
+        "cli.place",
+        "doctor.checks",
+        "doctor.examination",
+    },
     "cli.scanning": {
         "catalog",
         "catalog.lookup",

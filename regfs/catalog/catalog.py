@@ -273,7 +273,7 @@ class Catalog:
         return file.size if file else 0
 
     def _upload(self, repository: str, id_: str, upload: UploadFiles) -> UploadRecord:
-        pending = upload.pending
+        pending, known = upload.pending, self.snapshot.pending_known
         begun = [one.started for one in pending]
         started = upload.started or (min(begun) if begun else upload.modified)
         return UploadRecord(
@@ -282,8 +282,8 @@ class Catalog:
             UploadData(repository, id_).path,
             started,
             self.snapshot.started - started if started else None,
-            sum(one.parts for one in pending),
-            sum(one.bytes for one in pending),
+            sum(one.parts for one in pending) if known else None,
+            sum(one.bytes for one in pending) if known else None,
             upload.files,
             upload.bytes,
             tuple(one.id for one in pending),

@@ -293,7 +293,8 @@ class Faults:
             started = upload.started or (min(times) if times else upload.modified)
             if started is not None and started <= self._snapshot.started - OLD:
                 held = upload.bytes + sum(one.bytes for one in upload.pending)
-                detail = f"begun {started:%Y-%m-%d %H:%M} UTC, it holds {held} bytes"
+                least = "" if self._snapshot.pending_known else "at least "
+                detail = f"begun {started:%Y-%m-%d %H:%M} UTC, it holds {least}{held} bytes"
                 path = f"{uploads_root(repository.name)}/{id_}"
                 yield Fault(Finding("old-upload", "warning", path, repository.name, detail, str(_UNREAD)))
 

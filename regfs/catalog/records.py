@@ -169,8 +169,9 @@ class UploadRecord:
         When it began, UTC.
     age : timedelta or None
         For how long it has been so, at the time of the look.
-    parts, bytes : int
-        Of its multipart uploads: parts, and their size. S3 charges for them; no listing shows them.
+    parts, bytes : int or None
+        Of its multipart uploads: parts, and their size. S3 charges for them; no listing shows them. None
+        where the service does not let us ask for them.
     files, file_bytes : int
         Its objects (start time, states of the hash), and their size.
     multipart_ids : tuple of str
@@ -182,8 +183,8 @@ class UploadRecord:
     path: str
     started: datetime | None
     age: timedelta | None
-    parts: int
-    bytes: int
+    parts: int | None
+    bytes: int | None
     files: int
     file_bytes: int
     multipart_ids: tuple[str, ...]

@@ -81,7 +81,7 @@ def scan(source: Source, progress: Progress | None = None, *, configs: bool = Tr
     return _Scan(source, progress or (lambda *_: None), configs).run()
 
 
-def scan_part(source: Source, directories: Iterable[str], pending: Iterable[Any] = ()) -> Snapshot:
+def scan_part(source: Source, directories: Iterable[str], pending: Iterable[Any] | None = ()) -> Snapshot:
     """Look at some directories alone: what they list, what their uploads and tags tell. No manifest is read.
 
     Parameters
@@ -90,8 +90,8 @@ def scan_part(source: Source, directories: Iterable[str], pending: Iterable[Any]
         Where the registry is.
     directories : iterable of str
         Driver paths. No two lie in each other.
-    pending : iterable of PendingUpload
-        The pending multipart uploads that shall be counted among it.
+    pending : iterable of PendingUpload, optional
+        The pending multipart uploads that shall be counted among it; None: nobody knows of any.
 
     Raises
     ------
@@ -126,7 +126,7 @@ class _Scan:
         self.found.ended = datetime.now(timezone.utc)
         return self.found
 
-    def part(self, directories: Iterable[str], pending: Iterable[Any]) -> Snapshot:
+    def part(self, directories: Iterable[str], pending: Iterable[Any] | None) -> Snapshot:
         self._list(directories)
         self._read_uploads(lambda: pending)
         self._read_tags()
@@ -202,7 +202,7 @@ class _Scan:
 
     # -- what is read ---------------------------------------------------------------------------------
 
-    def _read_uploads(self, pending_uploads: Callable[[], Iterable[Any]]) -> None:
+    def _read_uploads(self, pending_uploads: Callable[[], Iterable[Any] | None]) -> None:
         uploads = {
             UploadStartedAt(repository.name, id_).path: (repository, id_)
             for repository in self.found.repositories.values()
@@ -214,7 +214,9 @@ class _Scan:
                 repository.uploads[id_].started = parse_time(content.decode("ascii", "replace").strip())
             else:
                 self._list_upload(repository, id_)
-        for pending in pending_uploads():
+        told = pending_uploads()
+        self.found.pending_known = told is not None
+        for pending in told or ():
             if isinstance(spec := parse(pending.path), UploadData):
                 known = self._repository(spec.repository).uploads
                 known.setdefault(spec.id, UploadFiles()).pending.append(pending)

@@ -109,6 +109,8 @@ class Snapshot:
         Files of nobody.
     changes : list of Change
         What moved meanwhile.
+    pending_known : bool
+        False where the service does not let us ask for pending multipart uploads.
     """
 
     started: datetime
@@ -119,6 +121,7 @@ class Snapshot:
     altered: set[Digest] = field(default_factory=set)
     unknown: Unknown = field(default_factory=Unknown)
     changes: list[Change] = field(default_factory=list)
+    pending_known: bool = True
 
     @property
     def files(self) -> int:

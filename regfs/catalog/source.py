@@ -190,9 +190,15 @@ class Source:
         if failures:
             raise failures[0]
 
-    def uploads(self) -> list[Any]:
-        """Give the pending multipart uploads, where the filesystem knows of such things."""
-        return self.fs.uploads() if hasattr(self.fs, "uploads") else []
+    def uploads(self) -> list[Any] | None:
+        """Give the pending multipart uploads, where the filesystem knows of such things.
+
+        None where it may not tell them: who may list objects and read them need not be allowed that.
+        """
+        try:
+            return self.fs.uploads() if hasattr(self.fs, "uploads") else []
+        except PermissionError:
+            return None
 
     def _own(self, path: str) -> str:
         """Give a path as the filesystem names it."""

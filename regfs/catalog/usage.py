@@ -109,8 +109,9 @@ class Totals:
         Of links, of unfinished uploads' files, and of files that no registry writes.
     bytes : int
         All that a listing shows.
-    pending_bytes : int
-        Of uploads' parts, which no listing shows: stored and charged for beside `bytes`.
+    pending_bytes : int or None
+        Of uploads' parts, which no listing shows: stored and charged for beside `bytes`. None where the
+        service does not let us ask for them.
     """
 
     blobs: int
@@ -121,7 +122,7 @@ class Totals:
     upload_bytes: int
     unknown_bytes: int
     bytes: int
-    pending_bytes: int
+    pending_bytes: int | None
 
 
 class Sharing(NamedTuple):
@@ -252,7 +253,9 @@ def usage(snapshot: Snapshot) -> Usage:
         upload_bytes,
         snapshot.unknown.bytes,
         snapshot.bytes,
-        sum(pending.bytes for upload in uploads for pending in upload.pending),
+        sum(pending.bytes for upload in uploads for pending in upload.pending)
+        if snapshot.pending_known
+        else None,
     )
     return Usage(
         [one.whole(needing) for one in sums],

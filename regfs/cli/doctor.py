@@ -36,7 +36,7 @@ def doctor(ctx: click.Context, place: Place, out: Output, url: str, *, read_only
 
     JSON: an array of objects with check, verdict (ok, warning, failed, skipped), found and advice.
     """
-    from regfs.doctor import examine
+    from regfs.doctor.examination import examine
 
     bucket, path = split(url)
     if path != "/":

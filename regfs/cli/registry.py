@@ -227,6 +227,8 @@ def _sum(totals: Totals, human: bool) -> str:
 
     text = " + ".join(f"{amount(number)} {name}" for number, name in parts if number)
     line = f"{text or '0 B'} = {amount(totals.bytes)} in all"
-    if totals.pending_bytes:
+    if totals.pending_bytes is None:
+        line += "; what unfinished uploads hold beside it is not known: S3 refuses to list them"
+    elif totals.pending_bytes:
         line += f"; beside it {amount(totals.pending_bytes)} of unfinished uploads that no listing shows"
     return line

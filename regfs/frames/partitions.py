@@ -67,7 +67,10 @@ NEEDS = _travelling("needs", ("repository", TEXT))
 
 
 def look(
-    source: Source, directories: Sequence[str], everywhere: Sequence[str] | None, pending: Iterable[Any]
+    source: Source,
+    directories: Sequence[str],
+    everywhere: Sequence[str] | None,
+    pending: Iterable[Any] | None,
 ) -> Snapshot:
     """Look at the directories of some repositories.
 
@@ -79,17 +82,17 @@ def look(
         What to list.
     everywhere : sequence of str, optional
         All directories that anybody lists. Whoever is given them counts the pending uploads outside of them.
-    pending : iterable of PendingUpload
-        The pending multipart uploads of the whole registry.
+    pending : iterable of PendingUpload, optional
+        The pending multipart uploads of the whole registry; None: nobody knows of any.
     """
     own = tuple(f"{path}/" for path in directories)
     others = None if everywhere is None else tuple(f"{path}/" for path in everywhere)
     ours = [
         one
-        for one in pending
+        for one in pending or ()
         if one.path.startswith(own) or (others is not None and not one.path.startswith(others))
     ]
-    return scan_part(source, directories, ours)
+    return scan_part(source, directories, None if pending is None else ours)
 
 
 def table(name: str, snapshot: Snapshot) -> pd.DataFrame:

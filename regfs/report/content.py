@@ -117,7 +117,7 @@ def gather(catalog: Catalog, *, findings: bool) -> Content:
         for one in heapq.nlargest(MATRIX, used.repositories, key=lambda one: one.shared_bytes)
         if one.shared_bytes
     ]
-    uploads = sorted(catalog.uploads, key=lambda one: -(one.bytes + one.file_bytes))
+    uploads = sorted(catalog.uploads, key=lambda one: -_held(one))
     stale = [one for one in uploads if one.age is not None and one.age >= _STALE]
     problems: Sequence[Any] | None = catalog.fsck() if findings else None
     by_kind = Counter((one.severity, one.kind) for one in problems or ())
@@ -156,7 +156,7 @@ def gather(catalog: Catalog, *, findings: bool) -> Content:
         uploads[:UPLOADS],
         len(uploads),
         len(stale),
-        sum(one.bytes + one.file_bytes for one in stale),
+        sum(map(_held, stale)),
         None if problems is None else sorted(problems, key=lambda one: one.severity != "error")[:FINDINGS],
         Counter(one.severity for one in problems or ()),
         [(kind, severity, count) for (severity, kind), count in sorted(by_kind.items())],
@@ -221,6 +221,11 @@ def _inner(space: str, found: Iterable[RepositoryUsage], kind: str) -> Iterable[
     rest = ordered[IN_NAMESPACE:]
     if rest:
         yield Tile(f"{len(rest):,} more of {space}", sum(one.unique_bytes for one in rest), f"{kind} faint")
+
+
+def _held(upload: UploadRecord) -> int:
+    """Give the bytes of an upload, as far as they are known."""
+    return (upload.bytes or 0) + upload.file_bytes
 
 
 def _largest(catalog: Catalog) -> list[BlobRow]:

@@ -128,8 +128,8 @@ class CanonicalLane:
     ) -> None:
         self.parameters = parameters
         self.space = space
-        self._anonymous = anonymous
-        self.fast = FastLane(parameters, self._credentials, self._address)
+        self.anonymous = anonymous
+        self.fast = FastLane(parameters, self.credentials, self._address)
         if anonymous:
             self.fast.off()
         self._chains: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -191,7 +191,7 @@ class CanonicalLane:
             client["verify"] = False
         return S3FileSystem(
             session=open_session(with_profile=not p.access_key),
-            anon=self._anonymous,
+            anon=self.anonymous,
             key=p.access_key or None,
             secret=p.secret_key or None,
             token=p.session_token or None,
@@ -205,7 +205,7 @@ class CanonicalLane:
             use_listings_cache=False,
         )
 
-    async def _credentials(self) -> Credentials | None:
+    async def credentials(self) -> Credentials | None:
         """Give the credentials in force now; those of the chain are refreshed when they have to be."""
         p = self.parameters
         if p.access_key:
@@ -220,6 +220,10 @@ class CanonicalLane:
             return None
         found = await chain.get_frozen_credentials()
         return Credentials(found.access_key, found.secret_key, found.token or "")
+
+    def credentials_source(self) -> str:
+        """Tell where the running loop's credentials came from, in botocore's word; "" for the parameters."""
+        return str(getattr(self._chains.get(asyncio.get_running_loop()), "method", ""))
 
     async def _address(self) -> str:
         """Give the URL of the bucket, with a final slash, as botocore addresses it."""

@@ -124,7 +124,7 @@ def test_what_the_records_tell(options: dict[str, Any]) -> None:
     pending = next(one for one in catalog.uploads if one.repository == "only/pending")
     assert pending.path == UploadData("only/pending", "two").path
     assert pending.files == 0
-    assert pending.bytes > 5_000_000
+    assert (pending.bytes or 0) > 5_000_000
     assert [one.size for one in catalog.manifests if "more than a registry takes" in one.problem] == [
         LARGEST + 1
     ]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - pytest looks for it
+from faults.table import error
 
 import regfs
+from regfs import frames
 from regfs.catalog import Catalog
 from regfs.catalog.snapshot import Change
 from regfs.image import Image, build_image, store_image
@@ -286,9 +289,41 @@ def test_an_upload_without_a_start_and_one_that_no_listing_shows(
         assert one.age is not None
         assert timedelta(minutes=-1) < one.age < timedelta(minutes=5)
     pending = found["b", "pending"]
-    assert pending.bytes >= 5 << 20
-    assert (pending.parts >= 1, len(pending.multipart_ids)) == (True, 1)
+    assert (pending.bytes or 0) >= 5 << 20
+    assert ((pending.parts or 0) >= 1, len(pending.multipart_ids)) == (True, 1)
     consistent(catalog)
+
+
+REFUSED = error("403 Forbidden", "AccessDenied")
+
+
+@pytest.mark.parametrize("permission", ["?uploads", "uploadId="])
+def test_who_may_not_list_multipart_uploads(
+    driver: StorageDriver, watched: StorageDriver, proxy: CountingProxy, permission: str
+) -> None:
+    """A policy that allows to list and read objects suffices; what is not known is called unknown, not 0."""
+    store_image(driver, image(1), "a", "v1")
+    driver.put_content(UploadStartedAt("a", "u").path, b"2026-01-01T00:00:00Z")
+    writer = driver.writer(UploadData("a", "u").path)
+    writer.write(b"unfinished")
+    writer.close()
+    told = Catalog(driver)
+    proxy.fault = lambda request: REFUSED if permission in request.target else None
+    catalog = Catalog(watched)
+    (upload,) = catalog.uploads
+    assert (upload.id, upload.files) == ("u", 1)
+    assert (upload.parts, upload.bytes, upload.multipart_ids) == (None, None, ())
+    assert catalog.usage().totals == replace(told.usage().totals, pending_bytes=None)
+    assert told.usage().totals.pending_bytes == len(b"unfinished")
+    (old,) = catalog.fsck()
+    assert old.detail.endswith("it holds at least 20 bytes")
+    consistent(catalog)
+    for made in (
+        frames.Frames(catalog).uploads,
+        frames.DaskFrames(watched).uploads.compute(scheduler="synchronous"),
+    ):
+        assert list(made["file_bytes"]) == [20]
+        assert made[["parts", "bytes"]].isna().all(axis=None)
 
 
 def test_progress_is_told(driver: StorageDriver, watched: StorageDriver) -> None:

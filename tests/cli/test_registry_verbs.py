@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli.conftest import write_config
 from cli.shop import HOSTILE, Shop, shop
+from faults.table import error
 from servers import Place, Server, fresh_place
 
 from regfs.cli.errors import Code
@@ -335,6 +336,21 @@ def test_usage_on_a_terminal(terminal: Callable[..., Terminal]) -> None:
     assert "█" in said
     assert "orphaned + " in said
     assert " in all" in said
+
+
+def test_what_uploads_hold_is_not_known_where_s3_refuses_to_tell(
+    regfs: Regfs, terminal: Callable[..., Terminal], proxied: str, proxy: CountingProxy
+) -> None:
+    refused = error("403 Forbidden", "AccessDenied")
+    proxy.fault = lambda request: refused if "uploads" in request.query else None
+    found = told(regfs, "usage", "--config", proxied)
+    assert found["totals"] == {**told(regfs, "usage")["totals"], "pending_bytes": None}
+    code, said = terminal("usage", "--config", proxied, environ={"COLUMNS": "200"}).end()
+    assert code == OK
+    assert "what unfinished uploads hold beside it is not known: S3 refuses to list them" in said
+    page = regfs("report", "-", "--config", proxied).stdout
+    assert "What lies in parts of unfinished uploads is not known" in page
+    regfs("uploads", "--config", proxied, code=Code.DENIED)
 
 
 # -- completion ------------------------------------------------------------------------------------------

@@ -1,0 +1,228 @@
+"""Is all well between a registry's configuration and its bucket? From the parameters to the last permission.
+
+Each check is a value (:class:`regfs.doctor.checks.Check`) that says what was found and what to change.
+Nothing here prints, and no secret is in any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from regfs.catalog.search import no_registry
+from regfs.catalog.source import Source
+from regfs.doctor import endpoint
+from regfs.doctor.checks import Check, Report, Verdict, failed, ok, skipped, warning
+from regfs.doctor.permissions import code_of
+from regfs.doctor.trial import Trial
+from regfs.layout import ROOT
+from regfs.values import ParameterError
+from regfs.waiting import sync
+
+if TYPE_CHECKING:
+    from regfs.filesystem import RegistryFileSystem
+
+OLD = timedelta(days=7)
+"""The age from which a pending upload is taken for abandoned."""
+
+_SOURCES = {
+    "env": "the environment",
+    "shared-credentials-file": "AWS' credentials file",
+    "config-file": "AWS' configuration file",
+    "assume-role": "a role of the AWS profile",
+    "assume-role-with-web-identity": "a web identity (IRSA)",
+    "container-role": "the container",
+    "iam-role": "the machine's role",
+    "sso": "AWS' single sign-on",
+}
+"""botocore's names for where credentials came from."""
+
+# S3's codes where it does not accept who asks -> what is wrong, what to change.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_NOT_ACCEPTED = {
+    "InvalidAccessKeyId": ("the service does not know the access key", "correct accesskey"),
+    "SignatureDoesNotMatch": ("the secret key is not the access key's", "correct secretkey (or v4auth)"),
+    "ExpiredToken": ("the temporary credentials have expired", "renew them"),
+    "InvalidToken": ("the session token is not valid", "renew the credentials, or leave sessiontoken out"),
+    "TokenRefreshRequired": ("the session token is too old", "renew the credentials"),
+    "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it, for example by NTP"),
+    "AuthorizationHeaderMalformed": ("signed for another region", "correct region"),
+}
+
+
+def examine(
+    make: Callable[[], RegistryFileSystem], report: Report = lambda _: None, *, read_only: bool = False
+) -> list[Check]:
+    """Look at everything that a registry's driver needs, from the outside in.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the filesystem; what it raises is the first thing that is looked at.
+    report : callable
+        Is told of each check as it ends, from any thread.
+    read_only : bool
+        Write nothing. Otherwise a scratch directory is made in the root directory, and removed at the end.
+
+    Returns
+    -------
+    list of Check
+        All of them, in order.
+    """
+    checks: list[Check] = []
+
+    def note(check: Check) -> None:
+        checks.append(check)
+        report(check)
+
+    _Examination(make, note, read_only).run()
+    return checks
+
+
+class _Examination:
+    def __init__(
+        self, make: Callable[[], RegistryFileSystem], note: Callable[[Check], None], read_only: bool
+    ) -> None:
+        self._make = make
+        self._note = note
+        self._read_only = read_only
+
+    def run(self) -> None:
+        try:
+            fs = self._make()
+        except (ParameterError, OSError) as exc:
+            told = f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) else str(exc)
+            self._note(failed("parameters", told, "correct the parameter"))
+            return
+        p = fs.parameters
+        shown = (
+            f"bucket {p.bucket}, root directory /{fs.space.base.rstrip('/')}, {p.endpoint_url or p.region}"
+        )
+        self._note(ok("parameters", shown))
+        url = self._address(fs)
+        if not url:
+            return
+        for check in endpoint.examine(url, verify=not p.skip_verify):
+            self._note(check)
+            if check.verdict is Verdict.FAILED and check.name != "clock":
+                self._note(skipped("everything else", f"needs the {check.name}"))
+                return
+        if sync(fs.loop, self._inside, fs):
+            self._registry(fs)
+
+    def _address(self, fs: RegistryFileSystem) -> str:
+        if fs.parameters.endpoint_url:
+            return fs.parameters.endpoint_url
+        try:
+            return str(sync(fs.loop, fs.set_session).meta.endpoint_url)
+        except Exception as exc:  # noqa: BLE001 - botocore's own errors, for which there is a translation
+            self._note(failed("credentials", str(fs.client.lane.failed("", exc).strerror), "correct that"))
+            return ""
+
+    # -- with the credentials -------------------------------------------------------------------------
+
+    async def _inside(self, fs: RegistryFileSystem) -> bool:
+        """Look at what the service says to these credentials; tell whether it lets us in."""
+        if not await self._credentials(fs) or not await self._accepted(fs):
+            return False
+        await self._region(fs)
+        await Trial(fs, self._note).run(read_only=self._read_only)
+        await self._pending(fs)
+        return True
+
+    async def _credentials(self, fs: RegistryFileSystem) -> bool:
+        lane = fs.client.lane
+        if lane.anonymous:
+            self._note(skipped("credentials", "anon: true, requests are not signed"))
+            return True
+        try:
+            found = await lane.credentials()
+        except Exception as exc:  # noqa: BLE001 - botocore's own errors, for which there is a translation
+            self._note(failed("credentials", str(lane.failed("", exc).strerror), "correct that"))
+            return False
+        if found is None:
+            text = "set accesskey and secretkey, or AWS_ACCESS_KEY_ID and so on, or give the machine a role"
+            self._note(failed("credentials", "none found", text))
+            return False
+        method = lane.credentials_source()
+        where = _SOURCES.get(method, method) or "the parameters"
+        key = found.access_key
+        shown = key[:4] + "…" + key[-4:] if len(key) >= 16 else key[:2] + "…"
+        self._note(ok("credentials", f"{shown} from {where}{', with a token' if found.token else ''}"))
+        return True
+
+    async def _accepted(self, fs: RegistryFileSystem) -> bool:
+        """See whether the service knows who asks, and the bucket."""
+        p = fs.parameters
+        try:
+            await fs.client.lane.call("list_objects_v2", "", Prefix=fs.space.base, MaxKeys=1)
+            code = ""
+        except OSError as exc:
+            code = code_of(exc) or str(exc.strerror)
+        if code in _NOT_ACCEPTED:
+            self._note(failed("signature", *_NOT_ACCEPTED[code]))
+        elif code == "NoSuchBucket":
+            self._note(ok("signature", "accepted"))
+            text = "create it, or correct bucket (or regionendpoint)"
+            self._note(failed("bucket", f"there is no bucket {p.bucket}", text))
+        elif code in ("PermanentRedirect", "301", "IllegalLocationConstraintException"):
+            self._note(ok("signature", "accepted"))
+            self._note(failed("region", f"the bucket is not in {p.region}", "set region to the bucket's"))
+        elif code in ("", "AccessDenied", "403"):
+            self._note(ok("signature", "accepted"))
+            there = "is there" if not code else "may not be listed; see ListObjectsV2"
+            self._note(ok("bucket", f"{p.bucket} {there}"))
+            return True
+        else:
+            self._note(failed("signature", f"the service answers {code}", "see the service's own log"))
+        self._note(skipped("everything else", "needs the bucket"))
+        return False
+
+    async def _region(self, fs: RegistryFileSystem) -> None:
+        try:
+            answer = await fs.client.lane.call("head_bucket", "")
+        except OSError as exc:
+            self._note(skipped("region", f"the service does not tell: {exc.strerror}"))
+            return
+        told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
+        given = fs.parameters.region
+        if not told:
+            self._note(skipped("region", "the service does not tell"))
+        elif given and told != given:
+            text = f"set region: {told}"
+            self._note(warning("region", f"the bucket is in {told}, and region is {given}", text))
+        else:
+            self._note(ok("region", told))
+
+    async def _pending(self, fs: RegistryFileSystem) -> None:
+        try:
+            old = await fs._uploads(OLD)  # noqa: SLF001 - the coroutine of a public method
+        except OSError as exc:
+            self._note(skipped("pending uploads", f"cannot be listed: {exc.strerror}"))
+            return
+        if not old:
+            self._note(ok("pending uploads", f"none older than {OLD.days} days"))
+            return
+        size = sum(upload.bytes for upload in old)
+        noun = "upload" if len(old) == 1 else "uploads"
+        found = f"{len(old)} {noun} older than {OLD.days} days, {size} bytes that are paid for"
+        advice = f"see regfs uploads, and be rid of them: regfs uploads --older-than {OLD.days}d --abort"
+        self._note(warning("pending uploads", found, advice))
+
+    # -- what lies there ------------------------------------------------------------------------------
+
+    def _registry(self, fs: RegistryFileSystem) -> None:
+        try:
+            if fs.exists(ROOT):
+                self._note(ok("registry", f"its tree lies at {fs.unstrip_protocol(ROOT)}"))
+                return
+            elsewhere = no_registry(Source(fs)).suggestions
+        except OSError as exc:
+            self._note(skipped("registry", f"cannot be looked for: {exc.strerror}"))
+            return
+        if elsewhere:
+            text = f"if that is the one, set rootdirectory: {elsewhere[0]}"
+            self._note(warning("registry", f"none here, but under {', '.join(elsewhere)}", text))
+        else:
+            self._note(ok("registry", "none in this bucket yet"))

@@ -207,6 +207,35 @@ def test_a_connection_that_was_closed_meanwhile_is_replaced() -> None:
     run(work)
 
 
+def test_connections_of_a_burst_do_not_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regfs.s3.pool.IDLE", 0.3)
+    left = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        try:
+            await always(answer(b"x"))(reader, writer)
+        finally:
+            left += 1  # the client has closed it
+
+    async def work() -> None:
+        async with served(script) as pool:
+
+            async def one() -> None:
+                assert await whole(await request(pool, GET, None, bodiless=False)) == b"x"
+
+            await asyncio.gather(*(one() for _ in range(4)))
+            assert len(pool._all) == 4
+            for _ in range(6):
+                await asyncio.sleep(0.1)
+                await one()  # one of them is in use all the time
+            assert (len(pool._all), left) == (1, 3)
+            await asyncio.sleep(0.6)
+            assert (len(pool._all), left) == (0, 4)
+
+    run(work)
+
+
 def test_what_breaks_on_a_new_connection_is_not_repeated() -> None:
     asked = [0]
 

@@ -61,6 +61,7 @@ class Pool:
         self._ended.set()
         self._opening: set[asyncio.Task[Connection]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def take(self) -> Connection:
         """Give a connection, a free one if there is one. After an exchange it is back by itself.
@@ -149,7 +150,17 @@ class Pool:
             connection.drop()
             return
         self._free.append(connection)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(IDLE, self._drop_idle)
         self._next()
+
+    def _drop_idle(self) -> None:
+        """End what waits for too long, so that no burst leaves its connections open for ever."""
+        self._sweep = None
+        while self._free and self._loop.time() - self._free[0].free_since >= IDLE:
+            self._free[0].drop()  # the one that was used last is taken first: the first waits for longest
+        if self._free:
+            self._sweep = self._loop.call_at(self._free[0].free_since + IDLE, self._drop_idle)
 
     def gone(self, connection: Connection) -> None:
         """Give a connection up that has ended."""
@@ -175,6 +186,8 @@ class Pool:
     def close(self) -> None:
         """End all connections; who waits for an answer is told."""
         self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
         for opening in self._opening:
             opening.cancel()
         for connection in list(self._all):

@@ -123,9 +123,11 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         deadline = time.monotonic() + _TIMEOUT
+        waiting = select.poll()  # select() knows no descriptor above 1023
+        waiting.register(self._from, select.POLLIN)
         while b"\0" not in self._buffer:
             assert time.monotonic() < deadline, "the browser does not answer"
-            if select.select([self._from], [], [], 1)[0]:
+            if waiting.poll(1000):
                 data = os.read(self._from, 2**20)
                 assert data, "the browser went away"
                 self._buffer += data

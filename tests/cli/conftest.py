@@ -110,8 +110,14 @@ class Terminal:
         deadline = time.monotonic() + timeout
         while text not in self.said:
             assert time.monotonic() < deadline, f"{text!r} never came: {self.said!r}"
-            if select.select([self.descriptor], [], [], 0.2)[0]:
+            if self._ready(0.2):
                 self._read()
+
+    def _ready(self, timeout: float) -> bool:
+        """Wait until something can be read. Not by select(), which knows no descriptor above 1023."""
+        waiting = select.poll()
+        waiting.register(self.descriptor, select.POLLIN)
+        return bool(waiting.poll(1000 * timeout))
 
     def _read(self) -> bool:
         try:
@@ -129,14 +135,14 @@ class Terminal:
         """Press Ctrl-C; again where it came just before the program fell asleep, which does not wake it."""
         while self.process.poll() is None:
             self.type("\x03")
-            select.select([self.descriptor], [], [], 0.2)
+            self._ready(0.2)
             self._read()
             time.sleep(2)
 
     def end(self) -> tuple[int, str]:
         """Wait for its end, and give the exit code and all that was written."""
         deadline = time.monotonic() + 60
-        while select.select([self.descriptor], [], [], max(0, deadline - time.monotonic()))[0]:
+        while self._ready(max(0, deadline - time.monotonic())):
             if not self._read():
                 break
         return self.process.wait(60), self.said

@@ -15,7 +15,7 @@ from proxy import Fate, Request
 from regfs import ThrottledError
 
 REFUSED = "connection refused"
-STALL = 1.0
+STALL = 2.0
 """Seconds after which the filesystems of these tests give up a silent connection."""
 
 
@@ -97,7 +97,8 @@ FAULTS = (
         "answer cut short, with its right length", Fate(answer=0.5, how="closed"), ConnectionError, _BODIES
     ),
     Fault("no answer", Fate(answer=-1, how="stalled"), TimeoutError),
-    Fault("stalled in the middle of the answer", Fate(answer=0.5, how="stalled"), TimeoutError, _BODIES),
+    # Not in its half, as what goes on from there stalls as well, which takes its time.
+    Fault("stalled in the middle of the answer", Fate(answer=0.95, how="stalled"), TimeoutError, _BODIES),
     Fault("answer that drips", Fate(drip=0.003), None, _BODIES),
     Fault("answer lost after the service has acted", Fate(answer=-1), ConnectionError),
     Fault("500 InternalError", error("500 Internal Server Error", "InternalError"), OSError),

@@ -14,7 +14,7 @@ LONGEST = 64 * 1024
 """Bytes that a head, or a line between chunks, may have."""
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
-_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_FIELD = re.compile(r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)\r\n", re.MULTILINE)
 _LENGTH = re.compile(r"[0-9]{1,19}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
 
@@ -119,7 +119,7 @@ class Parser:
             return self._hold(data)
         if end > LONGEST:
             raise ProtocolError("the answer's head has no end")
-        first, _, fields = data[:end].partition(b"\r\n")
+        first, _, fields = data[: end + 2].partition(b"\r\n")
         told = _STATUS.fullmatch(first)
         if told is None:
             raise ProtocolError("the answer is not in HTTP/1.1")
@@ -189,15 +189,23 @@ class Parser:
 
 
 def _headers(text: str) -> dict[str, str]:
+    """Read lines, each with its end: all at once, as there are a dozen in every answer."""
+    fields = _FIELD.findall(text)
+    if len(fields) != text.count("\n"):
+        raise ProtocolError("a header is none")
+    headers = {name.lower(): value.rstrip(" \t") for name, value in fields}
+    return headers if len(headers) == len(fields) else _joined(fields)
+
+
+def _joined(fields: list[tuple[str, str]]) -> dict[str, str]:
+    """Join the values of headers that come more than once."""
     headers: dict[str, str] = {}
-    for line in text.split("\r\n") if text else ():
-        field = _FIELD.fullmatch(line)
-        if field is None:
-            raise ProtocolError("a header is none")
-        name, value = field[1].lower(), field[2]
-        if name in headers and name == "content-length":
-            if headers[name] != value:
-                raise ProtocolError("the answer's length cannot be told")
-        else:
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    for field, text in fields:
+        name, value = field.lower(), text.rstrip(" \t")
+        if name not in headers:
+            headers[name] = value
+        elif name != "content-length":
+            headers[name] += f", {value}"
+        elif headers[name] != value:
+            raise ProtocolError("the answer's length cannot be told")
     return headers

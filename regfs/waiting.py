@@ -10,7 +10,7 @@ import asyncio
 import functools
 import threading
 from asyncio import iscoroutinefunction
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fsspec import asyn
@@ -40,24 +40,50 @@ def sync(
     coroutine = function(*args, **kwargs)
     if not asyncio.iscoroutine(coroutine):
         raise TypeError(f"{function!r} is no coroutine function")
-    done = threading.Lock()
-    done.acquire()
-    tasks: list[asyncio.Task[Any]] = []
-
-    def start() -> None:
-        tasks.append(loop.create_task(coroutine))
-        tasks[0].add_done_callback(lambda _: done.release())
-
+    call = _Call(loop, coroutine)
     try:
-        loop.call_soon_threadsafe(start)
-        _wait(done)
+        loop.call_soon_threadsafe(call.start)
+        _wait(call.done)
     except BaseException:
-        _end(loop, tasks)
+        _end(call)
         raise
+    error, call.error = call.error, None  # it would be part of its own traceback
+    if error is None:
+        return call.result
     try:
-        return tasks.pop().result()
+        raise error
     finally:
-        coroutine = None  # an error's traceback would hold it, and all that it holds
+        del error, call, coroutine  # the traceback would hold them, and all that they hold
+
+
+class _Call:
+    """A coroutine on its way through a loop, for which another thread waits.
+
+    The thread is woken by the coroutine's last step, not by the task's callback, which comes a turn of the
+    loop later.
+    """
+
+    __slots__ = ("coroutine", "done", "error", "loop", "result", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.loop = loop
+        self.coroutine = coroutine
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.task: asyncio.Task[None] | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin, on the loop."""
+        self.task = self.loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            self.result = await self.coroutine
+        except BaseException as exc:  # noqa: BLE001 - the waiting thread raises it
+            self.error = exc
+        self.done.release()
 
 
 def _wait(done: threading.Lock) -> None:
@@ -69,7 +95,7 @@ def _wait(done: threading.Lock) -> None:
         pass
 
 
-def _end(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[Any]]) -> None:
+def _end(call: _Call) -> None:
     """Cancel what nobody waits for any more, as the user has interrupted it, and wait until it has tidied up.
 
     Left alone it would go on, and publish what was given up. Another interrupt ends this wait, too.
@@ -78,17 +104,18 @@ def _end(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[Any]]) -> Non
     ended.acquire()
 
     def stop() -> None:
-        if not tasks or tasks[0].done():  # it had not begun, or was just over
-            ended.release()
+        if call.task is None or call.task.done():  # it had not begun, or was just over
+            finish()
             return
-        tasks[0].add_done_callback(lambda _: ended.release())
-        tasks[0].cancel()
+        call.task.add_done_callback(finish)
+        call.task.cancel()
 
-    loop.call_soon_threadsafe(stop)
+    def finish(_: object = None) -> None:
+        call.coroutine.close()  # where it had not taken its first step
+        ended.release()
+
+    call.loop.call_soon_threadsafe(stop)
     _wait(ended)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # asked for, or it would be a warning
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fsspec.asyn import get_loop
+
+from regfs import waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,3 +71,35 @@ def test_an_interrupted_put(
     assert said.split("\n") == ["begin", "interrupted", "False 0", ""]
     assert (raw.keys(), raw.uploads()) == ([], [])
     assert not any(request.method == "POST" and "uploadId" in request.query for request in proxy.requests)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_interrupt_at_any_time(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    """Before the coroutine's first step as well, when there is nothing yet to cancel."""
+    wait, free, running, waits, ended = waiting._wait, threading.Event(), threading.Event(), [], []
+
+    async def work() -> None:
+        running.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append(True)
+
+    def interrupted(done: threading.Lock) -> None:
+        waits.append(done)
+        if len(waits) == 1:
+            if begun:
+                free.set()
+                assert running.wait(30)
+            raise KeyboardInterrupt
+        free.set()
+        wait(done)
+
+    monkeypatch.setattr(waiting, "_wait", interrupted)
+    loop = get_loop()
+    loop.call_soon_threadsafe(free.wait, 30)
+    with pytest.raises(KeyboardInterrupt):
+        waiting.sync(loop, work)
+    assert len(waits) == 2
+    assert ended == [True] * begun
+    assert running.is_set() == begun

@@ -230,5 +230,5 @@ class RegistryBulk(RegistryContents):
             await list_all(self.client, self.space.prefix(path), page)
 
         await gather([file, tree])
-        if not deletion.end() and path != "/":
+        if not await deletion.end() and path != "/":
             raise self._not_found(path)

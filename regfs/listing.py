@@ -4,9 +4,9 @@ One page after the other, a listing takes a round trip for each thousand keys, a
 page begins before the last has come. So what lies behind the first page is cut into *spans*, each all keys
 that begin with some text, which are listed at the same time. Where to cut is asked of the service: the
 directories that lead to the first page's last key are listed by directory, all at once, and what the page has
-not shown is divided so that a span is about a page; of a registry's blobs, for example, those whose digest
-begins with the same digit. Where a page does not hold a span, that is cut in the same way, or goes on page by
-page once enough is under way.
+not shown is divided so that a span is a page or two; of a registry's blobs, for example, those whose digest
+begins with the same digit. Smaller spans would be many more requests, and no quicker. Where a page does not
+hold a span, that is cut in the same way, or goes on page by page once enough is under way.
 
 All that is relied upon is that the keys that begin with the same text, down to the name of one directory,
 follow each other in a listing. They do by bytes, as on AWS, and by directory, as on SeaweedFS.
@@ -52,8 +52,8 @@ async def list_all(
     Parameters
     ----------
     client : S3Client
-        Sends the requests: one LIST where a page holds all; else about one for each thousand keys, and a few
-        for each cut.
+        Sends the requests: one LIST where a page holds all; else one for each thousand keys of a span, and
+        for what is left of them, and a few for each cut.
     prefix : str
         What all keys begin with.
     use : callable
@@ -143,7 +143,7 @@ class _Listing:
             new = [name for common in entries.prefixes if (name := common[base:]) not in names]
             if level is levels[-1][0]:
                 # The directory that the page ends in goes on as well, and takes of what follows what fits.
-                most = max(1, self._limit * len(names) // len(shown))
+                most = max(1, 2 * self._limit * len(names) // len(shown))
                 final = _child(last[base:])
                 near = next((n for n in range(len(final)) if _count(new, final[:n]) <= most), len(final))
                 spans.append(_Span(level + final[:near], last))

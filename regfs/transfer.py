@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 AT_ONCE = 64
 """Requests at once where neither the caller nor a parameter says otherwise."""
-DELETIONS = 4
-"""DeleteObjects requests at once; services count each key of them against their limits."""
+DELETIONS = 8
+"""DeleteObjects requests at once; services count each key of them against their limits, and may slow down."""
 NAMED = 5
 """Keys that an error about many names; the rest is counted."""
 _WIDTH = 200
@@ -88,16 +88,20 @@ async def copy_object(client: S3Client, source: ObjectInfo, key: str) -> None:
 
 
 class Deletion:
-    """Keys that are deleted, 1,000 a request and some requests at once, going on where some cannot be."""
+    """Keys that are deleted, 1,000 a request and some requests at once, going on where some cannot be.
+
+    Keys wait for others until there are 1,000, so that a listing by small pages takes no more requests.
+    """
 
     def __init__(self, client: S3Client) -> None:
         self._client = client
         self._free = asyncio.Semaphore(DELETIONS)
+        self._waiting: list[str] = []
         self._failed: list[tuple[str, str]] = []
         self._total = 0
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete keys, be they there or not; what cannot be deleted is told at the :meth:`end`.
+        """Delete keys, be they there or not, the last ones at the :meth:`end`, which tells what could not be.
 
         A service may list keys with ".." in them, and resolve them in a request: those are never sent.
         """
@@ -106,20 +110,25 @@ class Deletion:
         if not all(map(within, keys)):
             self._failed += [(key, "InvalidPath") for key in keys if not within(key)]
             keys = [key for key in keys if within(key)]
-        await gather([partial(self._send, keys[at : at + PAGE]) for at in range(0, len(keys), PAGE)])
+        self._waiting += keys
+        whole = len(self._waiting) - len(self._waiting) % PAGE
+        ready, self._waiting = self._waiting[:whole], self._waiting[whole:]
+        await gather([partial(self._send, ready[at : at + PAGE]) for at in range(0, whole, PAGE)])
 
     async def _send(self, keys: Sequence[str]) -> None:
         async with self._free:
             self._failed += await self._client.delete(keys)
 
-    def end(self) -> int:
-        """Tell how many keys there were.
+    async def end(self) -> int:
+        """Delete what is left, and tell how many keys there were.
 
         Raises
         ------
         OSError
             Some could not be deleted; the others are gone. All are told of together.
         """
+        if self._waiting:
+            await self._send(self._waiting)
         if self._failed:
             space = self._client.space
             named = ", ".join(
@@ -149,4 +158,4 @@ async def delete_keys(client: S3Client, keys: Sequence[str]) -> None:
     """
     deletion = Deletion(client)
     await deletion.delete(keys)
-    deletion.end()
+    await deletion.end()

@@ -233,6 +233,21 @@ def test_find_and_delete_of_more_than_a_page(raw: Place, options: dict[str, Any]
     assert fs.find("/") == ["/docker-beside"]
 
 
+def test_directories_by_number_take_few_requests(
+    raw: Place, proxied_options: dict[str, Any], proxy: CountingProxy
+) -> None:
+    """The names of a page's directories begin those of others, so that they cannot be cut well."""
+    put_all(raw, [f"a/{number // 30}/{number}" for number in range(1500)])
+    fs = RegistryFileSystem(**proxied_options)
+    with proxy.counting() as requests:
+        assert len(fs.find("/a")) == 1500
+    assert len(requests) <= 3 * 2
+    with proxy.counting() as requests:
+        fs.rm("/a", recursive=True)
+    assert sum("delete" in request.query for request in requests) == 2  # however the pages come
+    assert len(requests) <= 1 + 3 * 2 + 2
+
+
 def test_pages_as_they_come(raw: Place, options: dict[str, Any]) -> None:
     keys = [f"t/{number % 7}/{number}" for number in range(2500)]
     with ThreadPoolExecutor(16) as pool:

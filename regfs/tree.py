@@ -358,13 +358,12 @@ class RegistryTree(AsyncFileSystem):
             found = {k: v for k, v in found.items() if not prefix or k.startswith(start) or k == path}
             return found if detail else list(found)
         base = self.space.prefix(path)
-        listed: list[list[ObjectInfo]] = []
+        objects: list[ObjectInfo] = []
 
-        async def keep(objects: list[ObjectInfo]) -> None:
-            listed.append(objects)
+        async def keep(page: list[ObjectInfo]) -> None:
+            objects.extend(page)
 
         await list_all(self.client, base + prefix, keep)
-        objects = [item for page in listed for item in page]
         there = bool(objects) or (path == "/" and not prefix)
         if not there and not prefix:
             with contextlib.suppress(FileNotFoundError):
@@ -375,9 +374,8 @@ class RegistryTree(AsyncFileSystem):
         found = {name: self.describe(item) for name, item in files.items()}
         if withdirs and there:
             for item in objects:
-                directory = (
-                    self.space.path(item.key.rpartition("/")[0]) if "/" in item.key[len(base) :] else path
-                )
+                below = "/" in item.key[len(base) :]
+                directory = self.space.path(item.key.rpartition("/")[0]) if below else path
                 while len(directory) > len(path) and directory not in found:
                     if self.space.addressable(self.space.base + directory[1:]):
                         found[directory] = self._directory(directory)

@@ -1102,12 +1102,21 @@ class TestDelete:
     def test_a_lone_key_fails_as_the_others_do(
         self, counted: StorageDriver, proxy: CountingProxy, raw: Place
     ) -> None:
-        for key in ("a", "a/b", "a/c"):
-            raw.put(key, b"")
+        raw.put("a", b"")
         proxy.fault = lambda request: DENIED if request.method == "DELETE" else None
-        with pytest.raises(PermissionError, match="1 of 3 could not be deleted: /a "):
+        with pytest.raises(PermissionError, match="1 of 1 could not be deleted: /a "):
             counted.delete("/a")
         assert raw.keys() == ["a"]
+
+    def test_a_file_goes_with_the_directory_of_its_name(
+        self, counted: StorageDriver, proxy: CountingProxy, raw: Place
+    ) -> None:
+        for key in ("a", "a/b", "a/c", "ab"):
+            raw.put(key, b"")
+        with proxy.counting() as seen:
+            counted.delete("/a")
+        assert sorted(kinds(seen)) == ["DELETE", "HEAD", "LIST"]
+        assert raw.keys() == ["ab"]
 
 
 # -- presigned URLs -------------------------------------------------------------------------------------

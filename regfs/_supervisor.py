@@ -99,7 +99,7 @@ class SupervisedProcess:
                 answer = status.readline()
             if not answer.strip().isdigit():  # else it is the reason; empty if the supervisor itself failed
                 reason = answer.decode().strip() or self.last_words()
-                raise RuntimeError(f"cannot start {command[0]!r}: {reason}")  # noqa: TRY301
+                raise RuntimeError(f"cannot start {command[0]!r}: {reason}")  # noqa: TRY301 - what was begun is ended by one handler
             self.pid = int(answer)
         except BaseException:
             self.stop()

@@ -179,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         missing = [name for name in ("rich", "pandas", "pyarrow") if not importlib.util.find_spec(name)]
         if missing:
-            raise ModuleNotFoundError(f"not installed: {', '.join(missing)}")  # noqa: TRY301
+            raise ModuleNotFoundError(f"not installed: {', '.join(missing)}")  # noqa: TRY301 - one handler tells of all
         _Tour().run()
     except KeyboardInterrupt:
         error, code = "interrupted; the S3 server is stopped", 130

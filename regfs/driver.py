@@ -208,7 +208,7 @@ class StorageDriver:
         except BaseException as exc:
             if upload is not None:
                 self._run(upload.give_up)
-            exc.bytes_read = count  # type: ignore[attr-defined]
+            exc.bytes_read = count  # type: ignore[attr-defined]  # any exception may carry it
             raise
         return count
 

@@ -134,7 +134,7 @@ class HeaderValueError(ValueError):
 
 # S3 error code (or the bare status, which is all that a HEAD answers) -> type, errno, what to tell.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_SECRET = "the secretkey does not belong to the accesskey (or v4auth is wrong for this service)"  # noqa: S105
+_SECRET = "the secretkey does not belong to the accesskey (or v4auth is wrong for this service)"  # noqa: S105 - it is about one
 _ACCESS = "access denied: the credentials lack the permission for this request"
 _BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
     "NoSuchBucket": (

@@ -42,8 +42,8 @@ no connection made meanwhile takes one."""
 _ATTEMPTS = 3
 _PORT_TAKEN = ("Port allocation failed", "address already in use")
 MEMORY_LIMIT = "768MiB"
-"""Of weed's memory. Near it, weed collects garbage all the time: at 256 MiB the same work takes 2.4 times the
-CPU that it takes at this."""
+"""Of weed's memory. Near it, weed collects garbage all the time: at 256 MiB the same work takes more than
+twice the CPU that it takes at this."""
 _MAX_SOCKET_PATH = 100
 """Bytes; ``sockaddr_un.sun_path`` has 108 on Linux and 104 on macOS."""
 
@@ -211,7 +211,7 @@ class LocalS3:
             grpc = [*ports[1:8:2], ports[8] + 10_000]
             parts = ("s3", "master", "volume", "filer", "admin")
             leftover = [
-                Path(f"/tmp/seaweedfs-{one}-grpc-{at}.sock")  # noqa: S108
+                Path(f"/tmp/seaweedfs-{one}-grpc-{at}.sock")  # noqa: S108 - weed chooses the place
                 for one, at in zip(parts, grpc, strict=True)
             ]
             server = SupervisedProcess(

@@ -79,7 +79,7 @@ class MemoryDriver:
             while data := reader.read(65536):
                 new += data
         except Exception as exc:
-            exc.bytes_read = len(new)  # type: ignore[attr-defined]
+            exc.bytes_read = len(new)  # type: ignore[attr-defined]  # any exception may carry it
             raise
         self.put_content(path, old[:offset].ljust(offset, b"\0") + new)
         return len(new)

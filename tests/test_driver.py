@@ -569,7 +569,7 @@ class TestWriteStream:
         with pytest.raises(ZeroDivisionError) as caught:
             driver.write_stream("/file", offset, FailingReader(given, error).stream())
         assert caught.value is error
-        assert caught.value.bytes_read == given  # type: ignore[attr-defined]
+        assert caught.value.bytes_read == given  # type: ignore[attr-defined]  # any exception may carry it
         assert raw.get("file") == b"old content"
         assert raw.uploads() == []
 
@@ -581,7 +581,7 @@ class TestWriteStream:
         with pytest.raises(kind) as caught:
             driver.write_stream("/file", 0, FailingReader(7, error).stream())
         assert caught.value is error
-        assert error.bytes_read == 7  # type: ignore[attr-defined]
+        assert error.bytes_read == 7  # type: ignore[attr-defined]  # any exception may carry it
         assert raw.keys() == []
 
     def test_a_file_missing_for_the_reader_is_not_the_drivers(self, driver: StorageDriver) -> None:
@@ -597,11 +597,11 @@ class TestWriteStream:
         proxy.fault = lambda request: DENIED if request.query.get("partNumber") == "2" else None
         with pytest.raises(PermissionError) as caught:
             counted.write_stream("/file", 4, io.BytesIO(content_of(2 * CHUNK)))
-        assert caught.value.bytes_read == 2 * CHUNK  # type: ignore[attr-defined]
+        assert caught.value.bytes_read == 2 * CHUNK  # type: ignore[attr-defined]  # any exception may carry it
         proxy.fault = lambda request: DENIED if request.method == "PUT" else None
         with pytest.raises(PermissionError) as caught:
             counted.write_stream("/file", 4, io.BytesIO(b"new"))
-        assert caught.value.bytes_read == 3  # type: ignore[attr-defined]
+        assert caught.value.bytes_read == 3  # type: ignore[attr-defined]  # any exception may carry it
         assert raw.get("file") == b"old content"
         assert raw.uploads() == []
 
@@ -612,7 +612,7 @@ class TestWriteStream:
         proxy.fault = lambda request: answer(403) if request.method == "HEAD" else None
         with pytest.raises(PermissionError) as caught:
             counted.write_stream("/file", 4, io.BytesIO(b"new"))
-        assert caught.value.bytes_read == 0  # type: ignore[attr-defined]
+        assert caught.value.bytes_read == 0  # type: ignore[attr-defined]  # any exception may carry it
 
 
 # -- writer ---------------------------------------------------------------------------------------------
@@ -880,7 +880,7 @@ class TestStat:
 
     def test_an_info_cannot_be_changed(self, driver: StorageDriver) -> None:
         with pytest.raises(AttributeError):
-            driver.stat("/").size = 1  # type: ignore[misc]
+            driver.stat("/").size = 1  # type: ignore[misc]  # it is frozen: that is tested
 
 
 class TestList:
@@ -1173,8 +1173,8 @@ class TestPresigned:
 
     def test_expiry_out_of_bounds(self, driver: StorageDriver) -> None:
         wrong = [
-            datetime.now(),  # noqa: DTZ005 - naive is what this is about
-            datetime.now() + timedelta(hours=1),  # noqa: DTZ005
+            datetime.now(),  # noqa: DTZ005 - without a zone on purpose - naive is what this is about
+            datetime.now() + timedelta(hours=1),  # noqa: DTZ005 - without a zone on purpose
             in_seconds(-1),
             in_seconds(-(10**8)),
             in_seconds(7 * 24 * 3600 + 60),

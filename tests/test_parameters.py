@@ -595,7 +595,7 @@ class _Broken:
     def __repr__(self) -> str:
         raise RuntimeError("hunter2pw")
 
-    @property  # type: ignore[misc]
+    @property  # type: ignore[misc]  # over a class attribute
     def __class__(self) -> Any:
         raise RuntimeError("hunter2pw")
 
@@ -728,14 +728,14 @@ class TestValueClass:
         }
 
     def test_direct_construction_runs_the_checks(self) -> None:
-        p = DriverParameters(bucket="b", region="eu-west-1", chunk_size="16MiB")  # type: ignore[arg-type]
+        p = DriverParameters(bucket="b", region="eu-west-1", chunk_size="16MiB")  # type: ignore[arg-type]  # text is converted
         assert p.chunk_size == 16 * MIB
         with pytest.raises(ParameterError, match="chunksize"):
             DriverParameters(bucket="b", region="eu-west-1", chunk_size=1)
 
     def test_frozen(self) -> None:
         with pytest.raises(AttributeError):
-            make(AWS).bucket = "c"  # type: ignore[misc]
+            make(AWS).bucket = "c"  # type: ignore[misc]  # it is frozen: that is tested
 
 
 class TestConfig:

@@ -39,7 +39,7 @@ class Crash:
         self.under_way = 0
         self.lane = driver.fs.client.lane
         self.attempts = self.lane.attempts
-        self.lane.attempts = self.run  # type: ignore[method-assign]
+        self.lane.attempts = self.run  # type: ignore[method-assign]  # requests are counted there
 
     async def run(self, call: Callable[[], Awaitable[Any]], *about: Any, **how: Any) -> Any:
         if self.left == 0:

@@ -65,4 +65,4 @@ def test_the_error_carries_it_also_through_a_pickle() -> None:
     assert isinstance(failure, ThrottledError)
     copy = pickle.loads(pickle.dumps(failure))
     assert (copy.retry_after, copy.errno, str(copy)) == (7, failure.errno, str(failure))
-    assert translate(throttled(), "regfs://b/a").retry_after is None  # type: ignore[attr-defined]
+    assert translate(throttled(), "regfs://b/a").retry_after is None  # type: ignore[attr-defined]  # of ThrottledError

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Parts of dask have no types.
 dd: Any = dask.dataframe
-delayed: Any = dask.delayed  # type: ignore[attr-defined]
+delayed: Any = dask.delayed  # type: ignore[attr-defined]  # dask exports it untold
 clear_known_categories: Any = dask.dataframe.utils.clear_known_categories
 
 PARTITIONS = 32

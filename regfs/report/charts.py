@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-import squarify  # type: ignore[import-untyped]
+import squarify  # type: ignore[import-untyped]  # it ships no types
 from markupsafe import Markup
 
 from regfs.report.words import amount, counted, cut, plainly, steps

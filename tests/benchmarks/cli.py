@@ -20,8 +20,8 @@ _ABOUT = """
 Compare regfs with other clients of S3. Each work gets a server of its own on 127.0.0.1, and each client a
 process of its own. First every client's variants are tried and the quickest kept; then all take turns, round
 after round. The medians of the rounds are told. CPU and memory are the client's process alone: memory is the
-peak above what it had before its first run. All works together take about half an hour and 20 GB of disk (in
-TMPDIR). Other work on the same machine shows in the figures.
+peak above what it had before its first run. All works together take a quarter of an hour and 20 GB of
+disk (in TMPDIR). Other work on the same machine shows in the figures.
 """
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Parts of dask and distributed have no types.
 start_cluster: Any = LocalCluster
 connect: Any = Client
-compute: Any = dask.compute  # type: ignore[attr-defined]
+compute: Any = dask.compute  # type: ignore[attr-defined]  # dask exports it untold
 
 ON_SEAWEEDFS = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 pytestmark = [

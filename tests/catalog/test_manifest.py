@@ -217,11 +217,11 @@ DAMAGED: dict[str, bytes] = {
     ).encode(),
     "digest no text": json.dumps(image(config={**descriptor(A, OCI_CONFIG), "digest": [[1]]})).encode(),
     "negative size": json.dumps(image(config=descriptor(A, OCI_CONFIG, -1))).encode(),
-    "size no number": json.dumps(image(config=descriptor(A, OCI_CONFIG, "1"))).encode(),  # type: ignore[arg-type]
+    "size no number": json.dumps(image(config=descriptor(A, OCI_CONFIG, "1"))).encode(),  # type: ignore[arg-type]  # wrong on purpose
     "size true": json.dumps(image(config=descriptor(A, OCI_CONFIG, True))).encode(),
-    "size a fraction": json.dumps(image(config=descriptor(A, OCI_CONFIG, 1.5))).encode(),  # type: ignore[arg-type]
+    "size a fraction": json.dumps(image(config=descriptor(A, OCI_CONFIG, 1.5))).encode(),  # type: ignore[arg-type]  # wrong on purpose
     "size beyond 64 bits": json.dumps(image(config=descriptor(A, OCI_CONFIG, 2**63))).encode(),
-    "size NaN": json.dumps(image(config=descriptor(A, OCI_CONFIG, float("nan")))).encode(),  # type: ignore[arg-type]
+    "size NaN": json.dumps(image(config=descriptor(A, OCI_CONFIG, float("nan")))).encode(),  # type: ignore[arg-type]  # wrong on purpose
     "subject no object": json.dumps(image(subject="x")).encode(),
     "index of nothing": json.dumps({"mediaType": OCI_INDEX}).encode(),
     "schema 1 without layers": json.dumps({"schemaVersion": 1}).encode(),

@@ -139,26 +139,26 @@ def fs(options: dict[str, Any]) -> RegistryFileSystem:
 class TestOnePath:
     def test_info_of_a_file(self, pair: Pair) -> None:
         for path in FILES:
-            info = pair.agree(lambda fs, p, path=path: fs.info(p(path)))  # type: ignore[misc]
+            info = pair.agree(lambda fs, p, path=path: fs.info(p(path)))  # type: ignore[misc]  # a lambda's default has no type
             assert set(info) == COMMON_KEYS
             assert (info["name"], info["size"], info["type"]) == (path, len(TREE[path[1:]]), "file")
 
     def test_info_of_anything_else(self, pair: Pair) -> None:
         for path in (*DIRECTORIES, *NOTHING, "/a/", "/"):
-            answer = pair.agree(lambda fs, p, path=path: fs.info(p(path)))  # type: ignore[misc]
+            answer = pair.agree(lambda fs, p, path=path: fs.info(p(path)))  # type: ignore[misc]  # a lambda's default has no type
             assert answer is FileNotFoundError if path in NOTHING else answer["type"] == "directory"
 
     @pytest.mark.parametrize("ask", ["exists", "isfile", "isdir", "lexists"])
     def test_what_is_there(self, pair: Pair, ask: str) -> None:
         method = operator.methodcaller
         for path in (*FILES, *DIRECTORIES, *NOTHING, "/"):
-            answer = pair.agree(lambda fs, p, path=path: method(ask, p(path))(fs))  # type: ignore[misc]
+            answer = pair.agree(lambda fs, p, path=path: method(ask, p(path))(fs))  # type: ignore[misc]  # a lambda's default has no type
             assert answer == (path in FILES if ask == "isfile" else path not in NOTHING) or ask == "isdir"
 
     @pytest.mark.parametrize("ask", ["size", "modified"])
     def test_size_and_time(self, pair: Pair, ask: str) -> None:
         for path in (*FILES, *NOTHING):
-            pair.agree(lambda fs, p, path=path: getattr(fs, ask)(p(path)))  # type: ignore[misc]
+            pair.agree(lambda fs, p, path=path: getattr(fs, ask)(p(path)))  # type: ignore[misc]  # a lambda's default has no type
         pair.agree(lambda fs, p: fs.sizes([p(path) for path in FILES]))
 
     @pytest.mark.parametrize("ask", ["ukey", "checksum"])
@@ -294,7 +294,7 @@ class TestReading:
     @pytest.mark.parametrize("path", ["/a/1", "/a/b/c/3", "/nope"])
     def test_head_and_tail(self, pair: Pair, path: str, ask: str) -> None:
         for size in (0, 1, 5, 10, 100):
-            pair.agree(lambda fs, p, size=size: getattr(fs, ask)(p(path), size))  # type: ignore[misc]
+            pair.agree(lambda fs, p, size=size: getattr(fs, ask)(p(path), size))  # type: ignore[misc]  # a lambda's default has no type
 
     @pytest.mark.parametrize("path", ["/top.txt", "/a/b/c/3", "/nope"])
     def test_texts_and_files(self, pair: Pair, path: str, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ class TestReading:
         for mode in ("rb", "r"):
             with contextlib.ExitStack() as stack:
                 pair.agree(
-                    lambda fs, p, mode=mode, stack=stack: stack.enter_context(fs.open(p(path), mode)).read()  # type: ignore[misc]
+                    lambda fs, p, mode=mode, stack=stack: stack.enter_context(fs.open(p(path), mode)).read()  # type: ignore[misc]  # a lambda's default has no type
                 )
         pair.agree(lambda fs, p: fs.get_file(p(path), str(tmp_path / "x")))
 

@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.parametrize("server", ["moto"], indirect=True)
 
-ROOT = "root"
+ROOT = "base"
 # Below the root directory by their text, elsewhere once somebody resolves them.
 LEAVING = [
     "../outside",
     "..",
-    "../root-evil/x",
+    "../base-evil/x",
     "a/../../outside",
     "./../outside",
     "a/..",
     "../../../../etc/passwd",
 ]
 # Not below it at all.
-FOREIGN = ["outside", "root-evil/x", "root", "/root/x", "", "../root/x", "ROOT/x", "root\\x", "/etc/passwd"]
+FOREIGN = ["outside", "base-evil/x", "base", "/base/x", "", "../base/x", "BASE/x", "base\\x", "/etc/passwd"]
 # Odd, but below it.
 ODD = [
     "a\x01b",
@@ -154,7 +154,7 @@ CHANGES: dict[str, Callable[[RegistryFileSystem], Any]] = {
 }
 
 
-@pytest.mark.parametrize("keys", [[key] for key in FOREIGN] + [["root/a", *FOREIGN]])
+@pytest.mark.parametrize("keys", [[key] for key in FOREIGN] + [["base/a", *FOREIGN]])
 @pytest.mark.parametrize("operation", [*READS, *CHANGES])
 def test_keys_of_others_are_an_error(
     make: Make, proxy: CountingProxy, operation: str, keys: list[str]

@@ -191,7 +191,7 @@ def test_the_source_of_a_copy_and_its_target(
     make: Make, proxy: CountingProxy, source: str, target: str, large: bool
 ) -> None:
     fs = make(
-        rootdirectory="/root", multipartcopythresholdsize=0 if large else "1GiB", maxrequestspersecond=0
+        rootdirectory="/base", multipartcopythresholdsize=0 if large else "1GiB", maxrequestspersecond=0
     )
     proxy.fault = reply
     proxy.clear()
@@ -204,9 +204,9 @@ def test_the_source_of_a_copy_and_its_target(
     for request in proxy.requests:
         told = request.headers.get("x-amz-copy-source")
         if told is not None:
-            assert urllib.parse.unquote(told) == f"{fs.space.bucket}/root/{meant(source)}"
+            assert urllib.parse.unquote(told) == f"{fs.space.bucket}/base/{meant(source)}"
             assert urllib.parse.unquote(request.target.partition("?")[0]) == (
-                f"/{fs.space.bucket}/root/{meant(target)}"
+                f"/{fs.space.bucket}/base/{meant(target)}"
             )
 
 

@@ -12,6 +12,9 @@ from regfs._version import __version__
 
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
+    from regfs.catalog.database import MetadataDatabaseWarning
+    from regfs.catalog.guards import MetadataDatabaseError
+    from regfs.catalog.lost import LostLinksWarning
     from regfs.catalog.search import NoRegistryError
     from regfs.driver import FileInfo, StorageDriver, create
     from regfs.errors import (
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         UploadNotFoundError,
     )
     from regfs.filesystem import RegistryFileSystem
+    from regfs.goyaml import ConfigurationWarning
     from regfs.insecure import InsecureWarning
     from regfs.parameters import DriverParameters, ParameterError
     from regfs.pending import PendingUpload
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BucketNotFoundError",
     "Catalog",
+    "ConfigurationWarning",
     "DigestMismatchError",
     "DriverError",
     "DriverParameters",
@@ -45,6 +50,9 @@ __all__ = [
     "InsecureWarning",
     "InvalidOffsetError",
     "InvalidPathError",
+    "LostLinksWarning",
+    "MetadataDatabaseError",
+    "MetadataDatabaseWarning",
     "NoRegistryError",
     "ParameterError",
     "PathNotFoundError",
@@ -62,6 +70,9 @@ __all__ = [
 
 _HOMES = {
     "catalog.catalog": ("Catalog",),
+    "catalog.database": ("MetadataDatabaseWarning",),
+    "catalog.guards": ("MetadataDatabaseError",),
+    "catalog.lost": ("LostLinksWarning",),
     "catalog.search": ("NoRegistryError",),
     "driver": ("FileInfo", "StorageDriver", "create"),
     "errors": (
@@ -77,6 +88,7 @@ _HOMES = {
         "UploadNotFoundError",
     ),
     "filesystem": ("RegistryFileSystem",),
+    "goyaml": ("ConfigurationWarning",),
     "insecure": ("InsecureWarning",),
     "parameters": ("DriverParameters", "ParameterError"),
     "pending": ("PendingUpload",),

@@ -7,9 +7,13 @@ whole, or not at all where an exception leaves the ``async with`` block.
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import AbstractAsyncStreamedFile
+
+from regfs import unclosed
+from regfs.upload import flat
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,6 +44,7 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
     """
 
     closed: bool
+    _upload: Upload | None = None
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
     ) -> None:
         self._verifier = verifier
         self._body: Body | None = None
-        self._upload: Upload | None = None
+        self._pid = os.getpid()
         if mode == "rb":
             body: Any = opened
             super().__init__(fs, path, mode, cache_type="none", size=body.info.size)
@@ -62,7 +67,8 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
             upload: Any = opened
             super().__init__(fs, path, mode)
             self._upload = upload
-            self.loc = upload.size
+            self.loc = self._start = upload.size
+            unclosed.watch(self)
 
     async def read(self, length: int | None = -1) -> bytes:
         """Read so many bytes, less only at the end; all that is left by default.
@@ -114,14 +120,14 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
             raise io.UnsupportedOperation("not writable")
         if self.closed:
             raise ValueError("I/O operation on closed file.")
+        view = flat(data)
         try:
-            await self._upload.write(data)
+            await self._upload.write(view)
         except BaseException:
             await self._drop()
             raise
-        written = memoryview(data).nbytes
-        self.loc += written
-        return written
+        self.loc += len(view)
+        return len(view)
 
     async def flush(self, force: bool = False) -> None:
         """Do nothing: an object cannot be published in part."""
@@ -165,7 +171,22 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
         if body is not None:
             body.close()
 
+    def forget(self) -> None:
+        """Publish nothing, report what is lost, and do not wait: for a file that was dropped."""
+        if self._pid != os.getpid():
+            return  # a forked child's copy
+        self._drop_body()
+        if self._upload is None or self._upload.ended:
+            return
+        self.closed = True
+        self._upload.drop()
+        lost = self.loc - self._start
+        text = f"{self._upload.url} was never closed: its {lost} bytes are not published"
+        unclosed.warn(f"{text}; write it in an async with block", self)
+
     def __del__(self) -> None:
-        # A file that was never closed publishes nothing; nobody is there to await its upload's end.
-        if getattr(self, "_body", None) is not None:
-            self._drop_body()
+        self.forget()
+
+    def __hash__(self) -> int:
+        # fsspec would ask S3 for the properties of what is not there yet.
+        return super().__hash__() if self.mode == "rb" else id(self)

@@ -1,77 +1,158 @@
 """A registry's ``config.yml`` and environment, read as the registry reads them.
 
 Only finds the S3 section and what the environment puts over it; what the values mean is for
-:mod:`regfs.parameters`. The rules are those of distribution's ``configuration/parser.go``.
+:mod:`regfs.parameters`. The rules are those of distribution's ``configuration/parser.go`` and of its YAML
+package, go-yaml v2, with GitLab's section ``s3_v2``; but a value is the text that was written, where go-yaml
+makes 120000 of ``12e4``.
 """
 
 from __future__ import annotations
 
-import functools
 import os
-import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from regfs.values import ParameterError, shown, type_name
+from regfs.goyaml import NAME, Document
+from regfs.values import ParameterError, shown
 
 LARGEST = 2**20
 """Bytes of a file."""
-MERGED = 10_000
-"""Keys of one mapping, what it merges included."""
+KINDS = ("s3", "s3aws", "s3_v2")
+"""The registry's names of its S3 storage drivers; the last is GitLab's."""
+
+Section = dict[Any, tuple[Any, str]]
+"""By key: the value as it is written, and the variable it is from, "" for the file."""
 
 _TYPE = "REGISTRY_STORAGE"
-_KINDS = ("s3", "s3aws")
 # What stands in `storage` beside the driver's section.
 _NOT_DRIVERS = ("cache", "delete", "maintenance", "redirect", "tag")
-# A name short and plain enough to be repeated; the rest of a foreign file is never shown.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+_QUOTES = "put the value in single quotes, within the variable"
 
 
-def read(source: str | os.PathLike[str] | TextIO, environ: Mapping[str, str]) -> dict[Any, tuple[Any, str]]:
+def read(source: str | os.PathLike[str] | TextIO | None, environ: Mapping[str, str]) -> Section:
     """Find the S3 storage parameters of a registry.
 
     Parameters
     ----------
-    source : str, path-like or text stream
-        The ``config.yml``.
+    source : str, path-like, text stream or None
+        The ``config.yml``; None where there is the environment alone.
     environ : mapping of str to str
         Where the ``REGISTRY_STORAGE...`` variables are looked up.
 
     Returns
     -------
     dict
-        By key: the value as it stands there, and the variable it came from, "" for the file. None is
-        "not given".
+        By key: the value, which is text, None for "not given", or an empty dict or list in place of one that
+        is not empty; and the variable it is from, "" for the file.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ParameterError
-        It is a directory or a device, larger than ``LARGEST`` or no YAML; it has no S3 storage or two of
-        them; or a variable has no effect.
+        It is a directory or a device, larger than ``LARGEST`` or no YAML; there is no S3 storage, or a second
+        storage; or a variable is no YAML.
     """
-    where, content = _load(source)
-    storage = _storage(where, content)
-    if environ.get(_TYPE):
+    where, storage = "the environment", dict[str, Section]()
+    if source is not None:
+        where, content = _load(source)
+        document = Document(content, where, "config")
+        storage = _storage(document, document.entries(document.root, "the file").get("storage"))
+    if _TYPE in environ:
         # As in the registry: this variable is applied first and leaves nothing of the file's storage.
-        where, storage = _TYPE, {environ[_TYPE]: None}
-    kind = _kind(where, storage, environ)
-    section = storage.get(kind)
-    if section is None:
-        section = {}
-    if not isinstance(section, dict):
-        found = f"is of type {type_name(section)}, not a mapping of parameters"
-        raise ParameterError(f"{where}: storage.{kind} {found}", "config")
-    return {**{key: (value, "") for key, value in section.items()}, **_variables(kind, environ)}
+        where, document = _TYPE, _variable(_TYPE, _TYPE, environ[_TYPE])
+        storage = _storage(document, document.root)
+    variables = _variables(environ)
+    kind = _kind(where, [name for name in storage if name not in _NOT_DRIVERS], variables, environ)
+    section = storage.get(kind, {})
+    # In this order: where both are set, the one that names the section exactly counts.
+    for driver in dict.fromkeys(("s3", kind)):
+        for variable, key in variables.get(driver, {}).items():
+            document = _variable(variable, key, environ[variable])
+            if not key:
+                whole = _section(document, document.root, "it")
+                section = {key: (value, f"{variable}: {key}") for key, (value, _) in whole.items()}
+                continue
+            value = document.scalar(document.root, "it")
+            if isinstance(value, (dict, list)):
+                raise document.error(f"is no text for the registry, which reads YAML; {_QUOTES}")
+            section[key] = (value, variable)
+    return section
 
 
-def _load(source: str | os.PathLike[str] | TextIO) -> tuple[str, Any]:
-    import yaml
+def in_environment(environ: Mapping[str, str]) -> bool:
+    """Return whether a variable that is not empty is about an S3 storage."""
+    variables = _variables(environ)
+    return any(environ[name] for kind in KINDS for name in variables.get(kind, ()))
 
-    line, problem = "", "is not valid YAML"
+
+# -- the environment ----------------------------------------------------------------------------------
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return, for each driver, the variables about it, in the registry's order, and the key that each sets.
+
+    The key is "" where a variable gives the whole section.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for variable in sorted(environ):
+        rest = variable.removeprefix(f"{_TYPE}_")
+        if rest == variable:
+            continue
+        driver, _, key = rest.partition("_")
+        if rest == "S3_V2" or rest.startswith("S3_V2_"):  # which GitLab's registry does not split
+            driver, key = "S3_V2", rest[len("S3_V2_") :]
+        if driver != driver.upper() and driver.lower() in KINDS:
+            text = f"the registry's variables are upper-case; set {_TYPE}_{driver.upper()}_{key.upper()}"
+            raise ParameterError(f"{shown(variable, quotes=False)}: {shown(text, quotes=False)}", key.lower())
+        if driver.lower() not in _NOT_DRIVERS:
+            found.setdefault(driver.lower(), {})[variable] = key.lower() if key.isascii() else key
+    return found
+
+
+def _kind(
+    where: str, drivers: Sequence[Any], variables: Mapping[str, Mapping[str, str]], environ: Mapping[str, str]
+) -> str:
+    """Return which S3 section counts, or raise an error where the registry would not know it either."""
+    key = _TYPE if where == _TYPE else "config"
+    if len(drivers) > 1:
+        text = f"has both {' and '.join(_names(drivers))}; a registry takes only one, so remove the rest"
+        raise ParameterError(f"{where}: {text}", key)
+    set_by = {driver: [name for name in names if environ[name]] for driver, names in variables.items()}
+    in_use = [driver for driver, names in set_by.items() if names]
+    kinds = [kind for kind in KINDS if kind in in_use]
+    if not drivers and len(kinds) > 1 and "s3" in kinds:
+        kinds.remove("s3")  # whose variables count for the others, too
+    if drivers and drivers[0] not in KINDS and kinds:
+        text = f"has {_names(drivers)[0]} beside {set_by[kinds[0]][0]}; set {_TYPE}={kinds[0]} to replace it"
+        raise ParameterError(f"{where}: {shown(text, quotes=False, width=200)}", key)
+    kind = drivers[0] if drivers else kinds[0] if kinds else ""
+    if kind not in KINDS:
+        found = ", ".join(_names(drivers)) or "no storage driver"
+        needed = ", ".join(f"storage.{each}" for each in KINDS)
+        raise ParameterError(f"{where}: has {found}; regfs needs one of {needed}", key)
+    for driver in in_use:
+        if driver not in ("s3", kind):
+            name = set_by[driver][0]
+            instead = f"{_TYPE}_{kind.upper()}_{variables[driver][name].upper()}".removesuffix("_")
+            text = f"set {instead} instead" if driver in KINDS else "unset it"
+            text = f"is about another storage than storage.{kind}, of which a registry takes only one; {text}"
+            raise ParameterError(f"{shown(name, quotes=False)}: {text}", variables[driver][name])
+    return kind
+
+
+def _names(drivers: Sequence[Any]) -> list[str]:
+    return [f"storage.{name}" if NAME.fullmatch(name) else "another" for name in drivers]
+
+
+# -- sections -----------------------------------------------------------------------------------------
+
+
+def _load(source: str | os.PathLike[str] | TextIO) -> tuple[str, str | bytes]:
+    """Return how the file is called in errors, and its content."""
     if isinstance(source, (str, os.PathLike)):
+        source = os.path.expanduser(source)
         where = f"config: {shown(os.fsdecode(source), quotes=False, width=4096)}"
         mode = os.stat(source).st_mode
         if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # but a pipe holds a file as well
@@ -86,101 +167,29 @@ def _load(source: str | os.PathLike[str] | TextIO) -> tuple[str, Any]:
             content = "\0"
     if len(content) > LARGEST:
         raise ParameterError(f"{where}: is larger than {LARGEST // 2**20} MiB, as no registry's is", "config")
-    try:
-        return where, yaml.load(content, _loader())  # noqa: S506 - it is a SafeLoader
-    except _TwiceError as exc:
-        line, problem = f", line {exc.args[0]}", "gives a key twice; remove one"
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-    except Exception:  # noqa: BLE001, S110 - PyYAML's constructors let any error through, content and all
-        pass
-    # Outside of the handlers, as PyYAML's errors show the content, which holds the secrets.
-    raise ParameterError(f"{where}{line}: {problem}", "config")
+    return where, content
 
 
-class _TwiceError(Exception):
-    """A key stands twice in one mapping, the second time in the line given."""
+def _storage(document: Document, node: Any) -> dict[str, Section]:
+    """Return the sections by driver; the mere name of a driver stands for an empty one."""
+    name = document.scalar(node, "storage")
+    if isinstance(name, str):
+        return {name: {}}
+    return {
+        driver: _section(document, value, f"storage.{driver}") if driver in KINDS else {}
+        for driver, value in document.entries(node, "storage").items()
+    }
 
 
-@functools.lru_cache(maxsize=1)
-def _loader() -> Any:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Takes what the standard says and no more: PyYAML lets the last of equal keys win."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            own = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if len(set(own)) < len(own):
-                again = next(n for n, key in enumerate(own) if key in own[:n])
-                scalars = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-                raise _TwiceError(scalars[again].start_mark.line + 1)
-            return super().construct_mapping(node, deep)
-
-        def flatten_mapping(self, node: Any) -> None:
-            """Put in the mappings that "<<" names, which may name others, several times each."""
-            super().flatten_mapping(node)
-            if len(node.value) > MERGED:
-                raise yaml.constructor.ConstructorError(None, None, "too much is merged", node.start_mark)
-
-    return Loader
+def _section(document: Document, node: Any, name: str) -> Section:
+    return {
+        key: (document.scalar(value, f"{name}.{key}" if NAME.fullmatch(key) else "a value"), "")
+        for key, value in document.entries(node, name).items()
+    }
 
 
-def _storage(where: str, content: Any) -> Mapping[Any, Any]:
-    """Give the `storage` part; the mere name of a driver stands for one without parameters."""
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ParameterError(f"{where}: is of type {type_name(content)}, without storage.s3", "config")
-    storage = content.get("storage")
-    if storage is None:
-        return {}
-    if isinstance(storage, str):
-        return {storage: None}
-    if not isinstance(storage, dict):
-        raise ParameterError(f"{where}: storage is of type {type_name(storage)}, not a mapping", "config")
-    return storage
-
-
-def _kind(where: str, storage: Mapping[Any, Any], environ: Mapping[str, str]) -> str:
-    kinds = [kind for kind in _KINDS if kind in storage]
-    if len(kinds) > 1:
-        raise ParameterError(f"{where}: has both storage.s3 and storage.s3aws; remove one", "config")
-    if kinds:
-        return kinds[0]
-    others = [name for name in storage if name not in _NOT_DRIVERS]
-    if not others:
-        for kind in reversed(_KINDS):
-            if any(name.startswith(f"{_TYPE}_{kind.upper()}_") and environ[name] for name in environ):
-                return kind
-    plain = [isinstance(name, str) and _NAME.fullmatch(name) for name in others]
-    names = [f"storage.{name}" if shows else "another" for name, shows in zip(others, plain, strict=True)]
-    found = ", ".join(names[:5]) or "no storage driver"
-    raise ParameterError(
-        f"{where}: has {found}; regfs needs one of storage.s3, storage.s3aws",
-        _TYPE if where == _TYPE else "config",
+def _variable(variable: str, key: str, content: str) -> Document:
+    """Read a variable, which is YAML for the registry, whatever it sets."""
+    return Document(
+        content, shown(variable, quotes=False), key, f", as which the registry reads it; {_QUOTES}"
     )
-
-
-def _variables(kind: str, environ: Mapping[str, str]) -> dict[Any, tuple[Any, str]]:
-    found: dict[Any, tuple[Any, str]] = {}
-    # In this order: where both are set, the one that names the section exactly counts.
-    for which in _KINDS:
-        whole = f"{_TYPE}_{which.upper()}"
-        if environ.get(whole):
-            raise ParameterError(f"{whole}: has no effect; set {whole}_<KEY> variables instead", whole)
-        for name in sorted(environ):
-            key = name.removeprefix(f"{whole}_")
-            if key == name:
-                continue
-            if key != key.lower().upper():
-                text = f"the registry's variables are upper-case; set {shown(name.upper(), quotes=False)}"
-                raise ParameterError(f"{shown(name, quotes=False)}: {text}", key.lower())
-            if which == "s3aws" and kind == "s3":
-                if environ[name]:
-                    text = f"has no effect on storage.s3; set {shown(f'{_TYPE}_S3_{key}', quotes=False)}"
-                    raise ParameterError(f"{shown(name, quotes=False)}: {text}", key.lower())
-                continue
-            found[key.lower()] = (environ[name] or None, name)
-    return found

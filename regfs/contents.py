@@ -18,7 +18,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from regfs.download import RANGE, Memory, download, pour, save
 from regfs.transfer import copy_object, delete_keys
 from regfs.tree import RegistryTree
-from regfs.upload import Upload
+from regfs.upload import Upload, flat
 from regfs.verify import Verifier, promised
 from regfs.waiting import sync
 
@@ -70,7 +70,7 @@ class RegistryContents(RegistryTree):
     async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
         path = self._strip_own(path)
         key = self._file_key(path)
-        view = memoryview(value).cast("B")
+        view = flat(value)
         if len(view) > self.parameters.chunk_size or self._intrans:
 
             async def blocks() -> AsyncIterator[memoryview]:
@@ -111,12 +111,8 @@ class RegistryContents(RegistryTree):
         rpath: str,
         mode: str = "overwrite",
         callback: Callback = DEFAULT_CALLBACK,
-        plan: list[tuple[str, str]] | None = None,
         **kwargs: Any,
     ) -> None:
-        if plan is not None:
-            plan.append((lpath, rpath))
-            return
         status = await asyncio.to_thread(os.stat, lpath)
         if stat.S_ISDIR(status.st_mode):
             await self._makedirs(rpath, exist_ok=True)
@@ -125,13 +121,13 @@ class RegistryContents(RegistryTree):
         size = status.st_size
         callback.set_size(size)
         upload = Upload(self.client, self._file_key(path), exclusive=mode == "create", total=size)
+        upload.stored = callback.relative_update
 
         async def blocks() -> AsyncIterator[bytes]:
             source: IO[bytes] = await asyncio.to_thread(open, lpath, "rb")
             try:
                 while data := await asyncio.to_thread(source.read, _BLOCK):
                     yield data
-                    callback.relative_update(len(data))
             finally:
                 source.close()
 
@@ -144,12 +140,8 @@ class RegistryContents(RegistryTree):
         callback: Callback = DEFAULT_CALLBACK,
         outfile: IO[bytes] | None = None,
         verify: bool = False,
-        plan: list[tuple[str, str]] | None = None,
         **kwargs: Any,
     ) -> None:
-        if plan is not None:
-            plan.append((rpath, lpath))  # type: ignore[arg-type]  # of a tree, the names of files
-            return
         path = self._strip_own(rpath)
         target = outfile or lpath
         if verify:
@@ -168,12 +160,7 @@ class RegistryContents(RegistryTree):
                 return
             raise
 
-    async def _cp_file(
-        self, path1: str, path2: str, plan: list[tuple[str, str]] | None = None, **kwargs: Any
-    ) -> None:
-        if plan is not None:
-            plan.append((path1, path2))
-            return
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         source, target = self._strip_own(path1), self._strip_own(path2)
         key = self._file_key(target)
         if source == "/":  # no file, even where a marker of that key lies

@@ -8,7 +8,6 @@ own place in one buffer or file made for all, and goes on alone where its connec
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Protocol
 
 from regfs.errors import FileChangedError
+from regfs.s3.answers import Buffer
 from regfs.transfer import gather
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Memory:
     """Bytes in memory, in no more of it than they take."""
 
     def __init__(self) -> None:
-        self._file: io.BytesIO | None = None
+        self._file: Buffer | None = None
         self._view = memoryview(b"")
         self._data = b""
 
@@ -61,7 +61,7 @@ class Memory:
         """Make room."""
         self._view.release()
         # Zeros that the system gives when they are touched, and nobody's but the file's, so none are copied.
-        self._file = io.BytesIO(bytes(size))
+        self._file = Buffer(bytes(size))
         self._view = self._file.getbuffer()
 
     async def fill(self, at: int, body: Body, progress: Callable[[int], object]) -> None:

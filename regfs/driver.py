@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, BinaryIO
 
+from regfs.config import KINDS
 from regfs.errors import (
     BucketNotFoundError,
     InvalidOffsetError,
@@ -383,7 +384,7 @@ def create(name: str, parameters: Mapping[str, Any]) -> StorageDriver:
     Parameters
     ----------
     name : str
-        "s3" or "s3aws".
+        "s3", "s3aws", or GitLab's "s3_v2".
     parameters : mapping
         As for :meth:`StorageDriver.from_parameters`, whose errors are raised here, too.
 
@@ -392,6 +393,7 @@ def create(name: str, parameters: Mapping[str, Any]) -> StorageDriver:
     ValueError
         Another name.
     """
-    if name not in ("s3", "s3aws"):
-        raise ValueError(f"name {name!r}: the drivers are 's3' and 's3aws'")
+    if name not in KINDS:
+        drivers = f"{', '.join(map(repr, KINDS[:-1]))} and {KINDS[-1]!r}"
+        raise ValueError(f"name {name!r}: the drivers are {drivers}")
     return StorageDriver.from_parameters(parameters, name)

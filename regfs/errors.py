@@ -92,6 +92,10 @@ class UploadNotFoundError(OSError):
     """The multipart upload is gone: somebody committed or aborted it."""
 
 
+class InvalidSeekError(OSError, ValueError):
+    """A place before the beginning of a file: ``EINVAL`` as of a local file, and fsspec's ``ValueError``."""
+
+
 class FileChangedError(OSError):
     """The object was replaced while it was being read; bytes of two versions are never mixed."""
 
@@ -132,11 +136,35 @@ class HeaderValueError(ValueError):
         return type(self), (self.name,)
 
 
+THROTTLING = frozenset(
+    (
+        "429",
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    )
+)
+"""Error codes that ask for fewer requests: botocore's (``ThrottledRetryableChecker``) and others'."""
+
 # S3 error code (or the bare status, which is all that a HEAD answers) -> type, errno, what to tell.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _SECRET = "the secretkey does not belong to the accesskey (or v4auth is wrong for this service)"  # noqa: S105 - it is about one
 _ACCESS = "access denied: the credentials lack the permission for this request"
+_ACL = "the bucket has ACLs disabled and takes none but bucket-owner-full-control; leave out objectacl"
 _BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
+    "AccessControlListNotSupported": (OSError, errno.EINVAL, _ACL),
     "NoSuchBucket": (
         BucketNotFoundError,
         errno.ENOENT,
@@ -152,8 +180,12 @@ _BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
     "PreconditionFailed": (FileChangedError, errno.ESTALE, "the file was replaced meanwhile; open it again"),
     "KeyTooLongError": (OSError, errno.ENAMETOOLONG, "the key is longer than 1024 bytes"),
     **dict.fromkeys(
-        ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"),
-        (ThrottledError, errno.EBUSY, "the service asks for fewer requests; lower maxrequestspersecond"),
+        THROTTLING,
+        (
+            ThrottledError,
+            errno.EBUSY,
+            "the service asks for fewer requests; set or lower maxrequestspersecond",
+        ),
     ),
     **dict.fromkeys(
         ("PermanentRedirect", "TemporaryRedirect", "301", "302", "303", "307", "308"),
@@ -166,6 +198,12 @@ _BY_CODE: dict[str, tuple[type[OSError], int, str]] = {
     "503": (ThrottledError, errno.EBUSY, "the service is not available; try again later"),
 }
 
+
+PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE")
+"""OpenSSL's reasons where what answers speaks no TLS."""
+
+WITHOUT_TLS = "set secure: false, or begin regionendpoint with http://"
+"""What to do then."""
 
 _WIDTH = 400
 """Characters of the service's own words that an error repeats."""
@@ -192,6 +230,23 @@ UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 that it has all that it should."""
 
 
+def from_registry(error: BaseException | None) -> bool:
+    """Return whether a registry answered in place of S3, by the header that all its answers have.
+
+    https://distribution.github.io/distribution/spec/api/#api-version-check
+    """
+    response = getattr(error, "response", None)
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    return "docker-distribution-api-version" in metadata.get("HTTPHeaders", {})
+
+
+def _without_tls(error: BaseException) -> bool:
+    """Return whether a handshake failed since the other side speaks no TLS."""
+    cause = getattr(error, "kwargs", {}).get("error", error)
+    reason = str(getattr(getattr(cause, "os_error", cause), "reason", ""))
+    return any(one in reason for one in PLAIN)
+
+
 def of_service(error: BaseException) -> bool:
     """Tell whether an error came from talking to the service, and not from a fault in the program."""
     from aiohttp import ClientError
@@ -204,6 +259,24 @@ def _line(text: str) -> str:
     """Give what the service says, whatever it is, as one short line."""
     first = next(iter(text.splitlines()), "")[:_WIDTH]
     return first if first.isprintable() else repr(first)[1:-1]
+
+
+def lacks_permission(error: PermissionError) -> bool:
+    """Return whether a permission is missing; False where the credentials themselves are not accepted.
+
+    Parameters
+    ----------
+    error : PermissionError
+        A failure of any filesystem; of regfs, one that :func:`translate` has made.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        response = getattr(cause, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", "")) in ("", "AccessDenied", "401", "403")
+        cause = cause.__cause__
+    # Without any answer of the service there were no credentials to send.
+    return not str(error.filename).startswith("regfs://")
 
 
 def translate(error: BaseException, filename: str, endpoint: str = "") -> OSError:
@@ -225,6 +298,11 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
     OSError
         To be raised ``from error``. An ``OSError`` of regfs is given back as it is.
     """
+    at = f" at {endpoint}" if endpoint else ""
+    if from_registry(error):
+        # A 404 of its must not look as if S3 had no such file.
+        text = f"a registry answers{at}, and not S3; give S3's address in regionendpoint"
+        return OSError(errno.EIO, text, filename)
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         code = str(response.get("Error", {}).get("Code", ""))
@@ -259,7 +337,6 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
 
-    at = f" at {endpoint}" if endpoint else ""
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
         text = "no credentials found; set accesskey and secretkey, or AWS_ACCESS_KEY_ID and so on"
         return PermissionError(errno.EACCES, text, filename)
@@ -269,13 +346,18 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
     if isinstance(error, boto.CredentialRetrievalError):
         return PermissionError(errno.EACCES, "the credentials' source gave none; check it", filename)
     if isinstance(error, (boto.SSLError, SSLError, FileNotFoundError)):  # the file of certificates
+        if _without_tls(error):
+            text = f"the service{at} speaks HTTP without TLS; {WITHOUT_TLS}"
+            return ConnectionError(errno.ECONNABORTED, text, filename)
         text = f"TLS failed{at}; correct the certificate or AWS_CA_BUNDLE, or set skipverify: true"
         return ConnectionError(errno.ECONNABORTED, text, filename)
     if isinstance(error, boto.ProxyConnectionError):
         text = f"no connection to the service{at} through a proxy; correct HTTP_PROXY or NO_PROXY"
         return ConnectionError(errno.ECONNREFUSED, text, filename)
     if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError)):
-        text = f"no connection to the service{at}; check regionendpoint, secure and the network"
+        text = (
+            f"no connection to the service{at}; check regionendpoint, forcepathstyle, secure and the network"
+        )
         return ConnectionError(errno.ECONNREFUSED, text, filename)
     if isinstance(error, (boto.ReadTimeoutError, TimeoutError)):
         return TimeoutError(errno.ETIMEDOUT, f"the service{at} did not answer in time", filename)

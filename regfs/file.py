@@ -1,20 +1,28 @@
 """The file objects of the filesystem face.
 
-A file opened for writing is published by ``close()`` - whole, or, when an exception leaves its ``with``
-block, not at all. Nothing is published by the garbage collector.
+They keep the contract of the module ``io``, except that a file which is being written cannot seek. It is
+published by ``close()`` - whole, or, when an exception leaves its ``with`` block, not at all. Nothing is
+published by the garbage collector: what is lost then is reported (:mod:`regfs.unclosed`).
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
+import errno
 import io
+import operator
 import os
+import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fsspec.spec import AbstractBufferedFile
 
-from regfs.stream import FIRST_BLOCK, StreamCache
-from regfs.upload import Upload
+from regfs import unclosed
+from regfs.errors import InvalidSeekError
+from regfs.stream import FIRST_BLOCK, WINDOW, StreamCache
+from regfs.upload import Upload, flat
 from regfs.verify import Verifier, promised
 from regfs.waiting import sync
 
@@ -25,7 +33,11 @@ if TYPE_CHECKING:
     from regfs.s3.answers import Body
 
 
-class RegistryFile(AbstractBufferedFile):
+_LINES = 8192
+"""Bytes that are read at once in search of the end of a line."""
+
+
+class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
     """A file of a :class:`~regfs.RegistryFileSystem`, binary.
 
     Parameters
@@ -47,6 +59,8 @@ class RegistryFile(AbstractBufferedFile):
     """
 
     closed: bool
+    _pid = 0  # where opening fails, there is nothing to be forgotten
+    _upload: Upload | None = None
 
     def __init__(
         self,
@@ -68,8 +82,9 @@ class RegistryFile(AbstractBufferedFile):
         self._key = fs.space.key(path)
         self._head = b""
         self._etag: str | None = None
-        self._upload: Upload | None = None
         self._dropped = False
+        self._start = 0
+        self._outer: weakref.ref[_Whole] | None = None
         self._verifier: Verifier | None = None
         if cache_type == StreamCache.name:
             cache_type = None  # as a pickled file asks for it
@@ -102,7 +117,8 @@ class RegistryFile(AbstractBufferedFile):
         else:
             self.buffer = None
             self._upload = sync(fs.loop, fs.open_upload, path, mode)
-            self.loc = self._upload.size
+            self.loc = self._start = self._upload.size
+            unclosed.watch(self)
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -138,17 +154,138 @@ class RegistryFile(AbstractBufferedFile):
         DigestMismatchError
             With ``verify=True``: the content, which ends here, is not what the path promises.
         """
+        self._check_readable()
+        length = -1 if length is None else operator.index(length)
+        # Any negative number means all, as elsewhere in fsspec, whose read_block() relies on it.
+        stop = self.size if length < 0 else min(self.loc + length, self.size)
         if self._verifier:
             self._verifier.catch_up(self.loc, self.cache._fetch)  # noqa: SLF001 - as fsspec's files call it
-        data: bytes = super().read(-1 if length is None else length)
+        data: bytes = b""
+        if self.loc < stop:
+            data = self.cache._fetch(self.loc, stop)  # noqa: SLF001 - as above
+        self.loc += len(data)
         if self._verifier:
             self._verifier.feed(self.loc - len(data), data)
         return data
 
+    def read1(self, length: int | None = -1) -> bytes:
+        """Read at most so many bytes; by default what a response gives at once."""
+        return self.read(WINDOW if length is None or length < 0 else length)
+
+    def peek(self, length: int = 0) -> bytes:
+        """Read some bytes, none only at the end, and stay where they begin."""
+        self._check_readable()
+        stop = min(self.loc + max(length, _LINES), self.size)
+        data: bytes = b""
+        if self.loc < stop:
+            data = self.cache._fetch(self.loc, stop)  # noqa: SLF001 - as in read()
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; less only at the end."""
+        view = memoryview(buffer)
+        if view.readonly:
+            raise TypeError(f"a read-write bytes-like object is required, not {type(buffer).__name__!r}")
+        data = self.read(view.nbytes)
+        if data:
+            view.cast("B")[: len(data)] = data
+        return len(data)
+
+    readinto1 = readinto
+
     def readuntil(self, char: bytes = b"\n", blocks: int | None = None) -> bytes:
         """Read up to and including `char`; fsspec would copy a whole block for each line."""
-        line: bytes = super().readuntil(char, blocks or 8192)
+        line: bytes = super().readuntil(char, blocks or _LINES)
         return line
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Read a line with its end, or at most `size` bytes of it."""
+        left = -1 if size is None else operator.index(size)
+        if left < 0:
+            return self.readuntil()
+        self._check_readable()
+        pieces = []
+        while left > 0:
+            start = self.loc
+            piece = self.read(min(left, _LINES))
+            if end := piece.find(b"\n") + 1:
+                piece, self.loc = piece[:end], start + end
+            pieces.append(piece)
+            left = 0 if end or not piece else left - len(piece)
+        return b"".join(pieces)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """Read all lines, or as many as reach `hint` bytes together."""
+        hint = -1 if hint is None else operator.index(hint)
+        if hint > 0:
+            return io.IOBase.readlines(self, hint)
+        return io.BytesIO(self.read()).readlines()
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._check_open()
+        return self
+
+    # -- where it is ----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The URL."""
+        return str(self.fs.space.url(self.path))
+
+    def readable(self) -> bool:
+        """Return whether it was opened for reading."""
+        return self._upload is None and self.seekable()
+
+    def writable(self) -> bool:
+        """Return whether it was opened for writing."""
+        return self._upload is not None and not self.seekable()
+
+    def seekable(self) -> bool:
+        """Return whether it can seek: where it is read."""
+        self._check_open()
+        return self._upload is None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go somewhere else in a file that is read; past the end there is nothing to be read.
+
+        Raises
+        ------
+        io.UnsupportedOperation
+            It is being written.
+        InvalidSeekError
+            The place lies before the beginning.
+        """
+        self._check_open()
+        if self._upload is not None:
+            raise io.UnsupportedOperation(f"{self.name}: a file that is being written cannot seek")
+        if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
+            raise ValueError(f"whence {whence}: must be 0, 1 or 2")
+        place: int = operator.index(offset) + (0, self.loc, self.size)[whence]
+        if place < 0:
+            text = f"cannot seek to {place}, before the beginning"
+            raise InvalidSeekError(errno.EINVAL, text, self.name)
+        self.loc = place
+        return place
+
+    def tell(self) -> int:
+        """Return where it is, in bytes from the beginning."""
+        self._check_open()
+        place: int = self.loc
+        return place
+
+    def truncate(self, size: int | None = None) -> int:
+        """Raise ``io.UnsupportedOperation``: an object cannot be cut, and what was written is on its way."""
+        self._check_open()
+        raise io.UnsupportedOperation(f"{self.name}: an object cannot be cut; write it anew")
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError(f"{self.name}: I/O operation on closed file")
+
+    def _check_readable(self) -> None:
+        if self._upload is not None:
+            raise io.UnsupportedOperation(f"{self.name}: not open for reading")
+        self._check_open()
 
     # -- writing --------------------------------------------------------------------------------------
 
@@ -165,23 +302,23 @@ class RegistryFile(AbstractBufferedFile):
         OSError
             A part failed. The upload has been removed, the old object is still there.
         """
-        if self._dropped:
-            return memoryview(data).nbytes
         if self._upload is None:
-            raise io.UnsupportedOperation("not writable") if not self.closed else ValueError("file is closed")
-        if self.closed:
-            raise ValueError("I/O operation on closed file.")
-        view = memoryview(data).cast("B")
+            raise io.UnsupportedOperation(f"{self.name}: not open for writing")
+        view = flat(data)
         written = len(view)
-        while view:
-            view = view[self._upload.fill(view) :]
-            if view:  # a full part leaves only when more is to come: the last one may be put whole
-                self._guard(self._upload.send)
+        if not self._dropped:
+            self._check_open()
+            while view:
+                view = view[self._upload.fill(view) :]
+                if view:  # a full part leaves only when more is to come: the last one may be put whole
+                    self._guard(self._upload.send)
         self.loc += written
         return written
 
     def flush(self, force: bool = False) -> None:
         """Do nothing: an object cannot be published in part."""
+        if not self._dropped:
+            self._check_open()
 
     def close(self) -> None:
         """Publish what was written, unless a transaction holds it back, and end the file.
@@ -203,9 +340,18 @@ class RegistryFile(AbstractBufferedFile):
             self.closed = True
 
     def commit(self) -> None:
-        """Publish a file that a transaction held back."""
+        """Publish a file that a transaction held back; where it is still open, close it first."""
+        (self._wrapper or self).close()
         if self._upload is not None and not self._dropped:
             self._guard(self._upload.commit)
+
+    @property
+    def _wrapper(self) -> _Whole | None:
+        return self._outer() if self._outer else None
+
+    def wrapped(self, outer: _Whole | None) -> None:
+        """Take note of the outermost of the wrappers that share this file's fate; None: there is none."""
+        self._outer = weakref.ref(outer) if outer else None
 
     def discard(self) -> None:
         """Publish nothing, remove the upload; later writes and ``close()`` have no effect."""
@@ -234,20 +380,42 @@ class RegistryFile(AbstractBufferedFile):
             self._drop()
         self.close()
 
-    def forget(self) -> None:
-        """Publish nothing and do not wait: for a file that was never closed."""
-        if getattr(self, "_pid", None) != os.getpid():
+    def __enter__(self) -> RegistryFile:
+        self._check_open()
+        return self
+
+    def forget(self, outer: _Whole | None = None) -> None:
+        """Publish nothing, report what is lost, and do not wait: for a file that was dropped.
+
+        Parameters
+        ----------
+        outer : _Whole, optional
+            The wrapper that was dropped with it, which may hold more.
+        """
+        if self._pid != os.getpid():
             return  # a forked child's copy; the upload and the response are the parent's
-        upload = getattr(self, "_upload", None)
-        if upload is not None and not self.closed and not self._dropped:
-            self._dropped = True
-            self.fs.spawn(upload.abort)  # not sync(): the collector may run on the loop's own thread
         cache = getattr(self, "cache", None)
         if isinstance(cache, StreamCache):
             cache.close()
+        if self._upload is None or self._upload.ended:
+            return
+        self._dropped = True
+        self._upload.drop()  # not sync(): the collector may run on the loop's own thread
+        lost = self.loc - self._start
+        if outer := outer or self._wrapper:
+            with contextlib.suppress(Exception):  # what the collector has closed holds nothing any more
+                outer.flush()  # type: ignore[attr-defined]  # of the io class that it is mixed into
+            lost = self.loc - self._start if outer.accepted is None else outer.accepted
+        why = "was held back by a transaction that never ended" if self.closed else "was never closed"
+        text = f"{self.name} {why}: its {lost} bytes are not published"
+        unclosed.warn(f"{text}; close it, or write it in a with block or a transaction", outer or self)
 
     def __del__(self) -> None:
         self.forget()
+
+    def __hash__(self) -> int:
+        # fsspec would ask S3 for the properties of what is not there yet.
+        return super().__hash__() if self.mode == "rb" else id(self)
 
 
 class Held:
@@ -264,14 +432,30 @@ class Held:
     def __init__(self, fs: RegistryFileSystem, upload: Upload) -> None:
         self._fs = fs
         self._upload = upload
+        unclosed.watch(self)
 
     def commit(self) -> None:
         """Publish it."""
-        sync(self._fs.loop, self._upload.commit)
+        try:
+            sync(self._fs.loop, self._upload.commit)
+        except BaseException:
+            sync(self._fs.loop, self._upload.give_up)
+            raise
 
     def discard(self) -> None:
         """Remove it."""
         sync(self._fs.loop, self._upload.abort)
+
+    def forget(self) -> None:
+        """Publish nothing, report what is lost, and do not wait."""
+        upload = self._upload
+        if not upload.ended and upload.own:
+            upload.drop()
+            text = f"{upload.url} was held back by a transaction that never ended"
+            unclosed.warn(f"{text}: its {upload.size} bytes are not published; end the transaction", self)
+
+    def __del__(self) -> None:
+        self.forget()
 
 
 class _Whole:
@@ -279,45 +463,81 @@ class _Whole:
 
     Without it a text file or a compressor would publish what an exception had left half-written, as
     Python's own wrappers close what they wrap without telling why.
+
+    Attributes
+    ----------
+    accepted : int, optional
+        Bytes that it has taken, before they are compressed; None where the file counts them.
     """
 
-    _file: RegistryFile
+    accepted: int | None = None
+    _file: RegistryFile | None = None
+
+    def _wrap(self, file: RegistryFile) -> None:
+        self._file = file
+        file.wrapped(self)
 
     def close(self) -> None:
         """Publish what was written."""
+        file = self._file
         try:
             super().close()  # type: ignore[misc]  # of the io class it is mixed into
         except BaseException:
-            self._file.discard()
+            if file is not None:
+                file.discard()
             raise
         finally:
-            self._file.close()
+            if file is not None:
+                file.close()
+
+    def detach(self) -> Any:
+        """Return what was wrapped, whose fate is its own from now on."""
+        inner = super().detach()  # type: ignore[misc]  # as above
+        if self._file is not None:
+            self._file.wrapped(inner if isinstance(inner, _Whole) else None)
+        self._file = None
+        return inner
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
+        if kind is not None and self._file is not None:
             self._file.discard()
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.forget()
+        if self._file is not None:
+            self._file.forget(self)
 
 
 class WholeText(_Whole, io.TextIOWrapper):
     """Text over a file opened for writing."""
 
-    def __init__(self, buffer: Any, file: RegistryFile, **kwargs: Any) -> None:
+    def __init__(self, buffer: Any, file: RegistryFile, mode: str, **kwargs: Any) -> None:
         super().__init__(buffer, **kwargs)
-        self._file = file
+        self.mode = mode  # type: ignore[misc]  # as the builtin open() does
+        self._wrap(file)
         if file.loc == 0 and codecs.lookup(self.encoding).name in ("utf-16", "utf-32"):
             self.write("\ufeff")  # the byte order mark, which Python leaves out where it cannot seek
+
+    @property
+    def accepted(self) -> int | None:  # type: ignore[override]  # counted by the compressor, if there is one
+        """Those of the compressor, if there is one."""
+        return self.buffer.accepted if isinstance(self.buffer, _Whole) else None
 
 
 class WholeBinary(_Whole, io.BufferedWriter):
     """A compressor over a file opened for writing; closing it closes both."""
 
+    accepted: int
+
     def __init__(self, compressor: Any, file: RegistryFile) -> None:
         super().__init__(compressor)
-        self._file = file
+        self.accepted = 0
+        self._wrap(file)
+
+    def write(self, data: Any) -> int:
+        """Accept bytes."""
+        count = super().write(data)
+        self.accepted += count
+        return count

@@ -11,7 +11,7 @@ import asyncio
 import errno
 from collections.abc import AsyncGenerator, Generator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from regfs import pending
 from regfs.bulk import RegistryBulk
@@ -26,10 +26,17 @@ from regfs.verify import PIECE, Verifier, promised
 from regfs.waiting import sync
 
 if TYPE_CHECKING:
+    from io import TextIOWrapper
+
     from regfs.afile import RegistryAsyncFile
+    from regfs.file import RegistryFile
 
 DEFAULT_EXPIRY = 20 * 60
 """Seconds that a presigned URL is valid unless told otherwise, as in the registry's driver."""
+
+
+_Binary = Literal["rb", "wb", "xb", "ab"]
+_Text = Literal["r", "w", "x", "a", "rt", "wt", "xt", "at"]
 
 
 async def _following(pages: AsyncGenerator[list[Info], None]) -> list[Info] | None:
@@ -42,8 +49,9 @@ class RegistryFileSystem(RegistryBulk):
     Parameters
     ----------
     config : str or path-like, optional
-        A registry's ``config.yml``, whose ``storage.s3`` section gives the options, with the registry's own
-        ``REGISTRY_STORAGE_S3_*`` overrides; options given beside it win.
+        A registry's ``config.yml``, whose ``storage.s3``, ``s3aws`` or ``s3_v2`` section gives the options,
+        with the registry's own ``REGISTRY_STORAGE_S3_*`` overrides; options given beside it win. Without it
+        and any option, `bucket` aside, ``REGFS_CONFIG`` names it, or those variables give the options.
     anon : bool
         Send unsigned requests, to a public bucket; without effect beside ``accesskey``.
     asynchronous : bool
@@ -276,6 +284,12 @@ class RegistryFileSystem(RegistryBulk):
             raise ValueError(f"mode {mode!r}: must be one of rb, wb, xb, ab, or the same without b for text")
         return RegistryFile(self, path, mode, block_size, **kwargs)
 
+    @overload
+    def open(self, path: str, mode: _Binary = "rb", *args: Any, **kwargs: Any) -> RegistryFile: ...
+    @overload
+    def open(self, path: str, mode: _Text, *args: Any, **kwargs: Any) -> TextIOWrapper: ...
+    @overload
+    def open(self, path: str, mode: str, *args: Any, **kwargs: Any) -> Any: ...
     def open(
         self,
         path: str,
@@ -291,7 +305,10 @@ class RegistryFileSystem(RegistryBulk):
         block publishes nothing, in text mode and under a compression as well.
         """
         if "r" in mode or ("b" in mode and compression is None):
-            return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+            file = super().open(path, mode, block_size, cache_options, compression, **kwargs)
+            if "b" not in mode:
+                file.mode = mode  # as the builtin open() does
+            return file
         from fsspec.compression import compr
         from fsspec.core import get_compression
 
@@ -301,8 +318,31 @@ class RegistryFileSystem(RegistryBulk):
         binary = mode.replace("t", "").replace("b", "") + "b"
         codec = get_compression(self._strip_own(path), compression)
         file = super().open(path, binary, block_size, cache_options, None, **kwargs)
-        target = file if codec is None else WholeBinary(compr[codec](file, mode="w"), file)
-        return target if "b" in mode else WholeText(target, file, **text)
+        try:
+            target = file if codec is None else WholeBinary(compr[codec](file, mode="w"), file)
+            return target if "b" in mode else WholeText(target, file, mode, **text)
+        except BaseException:  # of an unknown encoding, say
+            file.discard()
+            raise
+
+    def arrow(self) -> Any:
+        """Return this filesystem as pyarrow's, whose paths may lack the leading slash.
+
+        Returns
+        -------
+        pyarrow.fs.PyFileSystem
+            For ``filesystem=`` of pyarrow's datasets, tables and readers.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            pyarrow is not there.
+        """
+        from pyarrow.fs import PyFileSystem
+
+        from regfs.arrow import RegistryHandler
+
+        return PyFileSystem(RegistryHandler(self))
 
     # -- blobs ----------------------------------------------------------------------------------------
 

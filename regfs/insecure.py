@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import logging
-import threading
-import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from regfs.notices import warn_once
+
 if TYPE_CHECKING:
     from regfs.parameters import DriverParameters
-
-logger = logging.getLogger("regfs")
-
-_told: set[str] = set()
-_telling = threading.Lock()
 
 
 class InsecureWarning(UserWarning):
@@ -33,9 +26,11 @@ def warn(parameters: DriverParameters) -> None:
     parts = urlsplit(endpoint)
     plain = parts.scheme == "http" if endpoint else not parameters.secure
     if plain and not _is_here(parts.hostname or ""):
-        _tell(f"the requests to {parts.netloc or 'AWS'} can be read by others on the way; set secure: true")
+        text = "can be read by others on the way; set secure: true"
+        warn_once(f"the requests to {parts.netloc or 'AWS'} {text}", InsecureWarning)
     elif not plain and parameters.skip_verify:
-        _tell(f"nobody verifies that {parts.netloc or 'AWS'} is who answers; set skipverify: false")
+        text = "is who answers; set skipverify: false"
+        warn_once(f"nobody verifies that {parts.netloc or 'AWS'} {text}", InsecureWarning)
 
 
 def _is_here(host: str) -> bool:
@@ -48,13 +43,3 @@ def _is_here(host: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-def _tell(text: str) -> None:
-    with _telling:
-        if text in _told:
-            return
-        _told.add(text)
-    logger.warning(text)
-    with contextlib.suppress(InsecureWarning):
-        warnings.warn(text, InsecureWarning, stacklevel=5)

@@ -17,6 +17,7 @@ All knowledge of what a registry stores where is here, and nowhere else (Go: ``r
           data                                                          UploadData
           startedat                                                     UploadStartedAt
           hashstates/<algorithm>/<offset>                               UploadHashState
+    /docker/registry/lockfiles/database-in-use                          DATABASE_LOCK (GitLab's registry)
 
 A link file holds a digest as text (`link_content`, `parse_link`). Blobs belong to the whole registry; the
 links say which repository has which blob, and a blob that no link leads to is garbage.
@@ -33,6 +34,8 @@ from typing import TypeAlias
 ROOT = "/docker/registry/v2"
 BLOBS = f"{ROOT}/blobs"
 REPOSITORIES = f"{ROOT}/repositories"
+DATABASE_LOCK = "/docker/registry/lockfiles/database-in-use"
+"""Where it exists, GitLab's registry keeps manifests, tags and links in a database."""
 
 MAX_REPOSITORY_LENGTH = 255
 """Characters (distribution: ``reference.NameTotalLengthMax``)."""
@@ -386,3 +389,14 @@ def _parse_in_repository(name: str, parts: list[str]) -> PathSpec | None:
         case ["_uploads", upload_id, "hashstates", algorithm, offset] if _OFFSET.fullmatch(offset):
             return UploadHashState(name, upload_id, algorithm, int(offset))
     return None
+
+
+def resembles_link(path: str) -> bool:
+    """Return whether a driver path has the form of a repository's link, be it one that `parse` reads or not.
+
+    The repository's name, a tag or a digest may break our rules, and not those of what wrote the file.
+    """
+    directory, _, name = path.removeprefix(f"{REPOSITORIES}/").rpartition("/")
+    if name != "link" or not path.startswith(f"{REPOSITORIES}/"):
+        return False
+    return not {"_manifests", "_layers"}.isdisjoint(directory.split("/"))

@@ -24,6 +24,7 @@ import sysconfig
 import tempfile
 import time
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +128,31 @@ class LocalS3:
             "bucket": self.bucket,
             "secure": False,
         }
+
+    def check(self, place: Any) -> None:
+        """Raise unless a place is on this server: what examples write must not reach a registry.
+
+        Parameters
+        ----------
+        place : mapping, RegistryFileSystem or StorageDriver
+            Storage options, or what was opened by them.
+
+        Raises
+        ------
+        ValueError
+            It is somewhere else, or this server is not running.
+        """
+        if isinstance(place, Mapping):
+            endpoint = place.get("regionendpoint")
+        else:
+            while not hasattr(place, "parameters"):
+                place = place.fs
+            endpoint = place.parameters.endpoint_url
+        if not self.endpoint or endpoint != self.endpoint:
+            raise ValueError(
+                f"regionendpoint {endpoint or 'is not set'}: is not this server, "
+                f"{self.endpoint or 'stopped'}; use its storage_options, as what follows writes and deletes"
+            )
 
     def start(self) -> Self:
         """Start the server and wait until the bucket can be used, about two seconds.
@@ -360,22 +386,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m regfs.local", description="Run an embedded S3 server.")
     parser.add_argument("--bucket", default="registry", help="the bucket to make (default: %(default)s)")
     parser.add_argument("--directory", type=Path, help="keep the data here (default: temporary)")
-    parser.add_argument("--json", action="store_true", help="print the storage options as one line of JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the storage options as one line of JSON")
+    form.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print them as a registry's config.yml, for regfs --config",
+    )
     chosen = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_signal)
     try:
         with LocalS3(bucket=chosen.bucket, directory=chosen.directory) as server:
-            sys.stdout.write(_greeting(server, as_json=chosen.json))
+            if chosen.print_config:
+                sys.stdout.write(_configuration(server.storage_options))
+            else:
+                sys.stdout.write(_greeting(server, as_json=chosen.json))
             sys.stdout.flush()
             server.wait()
-            error = "the embedded S3 server ended by itself"
+            error, code = "the embedded S3 server ended by itself", 1
     except KeyboardInterrupt:
         return 0
     except (ImportError, OSError, RuntimeError, ValueError) as caught:
-        error = str(caught)
+        error, code = str(caught), 2 if isinstance(caught, ImportError) else 1
     sys.stderr.write(f"regfs.local: {error}\n")
-    return 1
+    return code
+
+
+def _configuration(options: Mapping[str, Any]) -> str:
+    """Write options as a registry's config.yml. JSON's scalars are YAML's."""
+    lines = [f"    {name}: {json.dumps(value)}" for name, value in options.items()]
+    return "\n".join(["version: 0.1", "storage:", "  s3:", *lines, ""])
 
 
 def _greeting(server: LocalS3, *, as_json: bool) -> str:

@@ -2,8 +2,8 @@
 
 The fields of the class are the one table: external key, converter, default, bounds and meaning stand in
 them once, and parsing, error texts and the README's table are made from them. The keys are the registry's
-(https://distribution.github.io/distribution/storage-drivers/s3/); ``maxretries`` and what follows it are
-GitLab's s3_v2 driver's.
+(https://distribution.github.io/distribution/storage-drivers/s3/), with what GitLab's registry and OpenShift's
+add; where those have another name for the same, it is an alias.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, TextIO, TypedDict
+from urllib.parse import urlsplit
 
 from regfs import config, regions, values
 from regfs.values import ParameterError
 
-__all__ = ["PARAMETERS", "DriverParameters", "Parameter", "ParameterError", "parameter_table"]
+__all__ = ["PARAMETERS", "DriverParameters", "Options", "Parameter", "ParameterError", "parameter_table"]
 
 MIB = values.MIB
 _PART = "the bounds of a part in S3"
@@ -39,6 +40,8 @@ class Parameter:
         Meaning and rule.
     secret : bool
         Whether the value must never be shown.
+    of : str
+        The parameter that this one is an alias of; then `convert` gives a value of that one.
     """
 
     key: str
@@ -46,12 +49,27 @@ class Parameter:
     since: str
     doc: str
     secret: bool = False
+    of: str = ""
 
 
 def _row(
     key: str, convert: Callable[[Any], Any], default: Any, since: str, doc: str, *, secret: bool = False
 ) -> Any:
     return field(default=default, metadata={"row": Parameter(key, convert, since, doc, secret)})
+
+
+_ALIASES = (
+    Parameter(
+        "pathstyle", values.optional_boolean, "GitLab", "The same as `forcepathstyle`.", of="forcepathstyle"
+    ),
+    Parameter(
+        "virtualhostedstyle",
+        values.inverse,
+        "OpenShift",
+        "The opposite of `forcepathstyle`.",
+        of="forcepathstyle",
+    ),
+)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -92,13 +110,21 @@ class DriverParameters:
     session_token: str = _row(
         "sessiontoken", values.header, "", "later", "Token of temporary keys; needs both keys.", secret=True
     )
+    credentials_config_path: str = _row(
+        "credentialsconfigpath",
+        values.text,
+        "",
+        "OpenShift",
+        "File of AWS credentials and configuration, instead of the user's own; not beside `accesskey`.",
+    )
     bucket: str = _row("bucket", values.bucket, "", "seed", "Bucket; required, must exist already.")
     region: str = _row(
         "region",
         values.text,
         "",
         "seed",
-        "AWS region; required and known to botocore unless `regionendpoint` is given.",
+        "AWS region, known to botocore; without it `AWS_REGION` or `AWS_DEFAULT_REGION` counts. Beside "
+        "`regionendpoint` any name, or none.",
     )
     region_endpoint: str = _row(
         "regionendpoint",
@@ -112,7 +138,8 @@ class DriverParameters:
         values.optional_boolean,
         None,
         "v3",
-        "Bucket in the path instead of the host name; by default with `regionendpoint` only.",
+        "Bucket in the path instead of the host name. By default with `regionendpoint` only; always at an IP "
+        "address, and where the name cannot be part of a host name.",
     )
     redirect_endpoint: str = _row(
         "redirectendpoint",
@@ -124,7 +151,9 @@ class DriverParameters:
     encrypt: bool = _row(
         "encrypt", values.boolean, False, "seed", "Server-side encryption of everything that is created."
     )
-    key_id: str = _row("keyid", values.header, "", "v2.3", "KMS key id for `encrypt: true`.")
+    key_id: str = _row(
+        "keyid", values.header, "", "v2.3", "KMS key id for `encrypt: true`; without effect otherwise."
+    )
     secure: bool = _row("secure", values.boolean, True, "seed", "HTTPS; a scheme in `regionendpoint` wins.")
     skip_verify: bool = _row("skipverify", values.boolean, False, "v2.4", "No TLS verification.")
     v4_auth: bool = _row(
@@ -173,20 +202,36 @@ class DriverParameters:
     object_acl: str = _row(
         "objectacl",
         values.choice(values.ACLS),
-        "private",
+        "",
         "v2.6",
-        "Canned ACL: " + ", ".join(values.ACLS) + ".",
+        "Canned ACL of everything that is created: "
+        + ", ".join(values.ACLS[1:])
+        + ". None is sent unless set.",
+    )
+    object_ownership: bool = _row(
+        "objectownership",
+        values.boolean,
+        False,
+        "GitLab",
+        "The bucket has ACLs disabled: none is sent; not beside `objectacl`.",
     )
     user_agent: str = _row("useragent", values.header, "", "later", "User-Agent instead of regfs' own.")
-    use_dual_stack: bool = _row("usedualstack", values.boolean, False, "later", "AWS' IPv6 endpoints.")
+    use_dual_stack: bool = _row(
+        "usedualstack",
+        values.boolean,
+        False,
+        "later",
+        "AWS' IPv6 endpoints; without effect beside `regionendpoint`.",
+    )
     accelerate: bool = _row("accelerate", values.boolean, False, "later", "S3 transfer acceleration.")
     use_fips_endpoint: bool = _row("usefipsendpoint", values.boolean, False, "later", "AWS' FIPS endpoints.")
     log_level: str = _row(
         "loglevel",
-        values.choice(values.LOG_LEVELS, fold=str.lower, false="off"),
+        values.log_levels,
         "off",
         "later",
-        "Anything but off: each request to the logger `regfs`, never a secret.",
+        "Anything but off or logoff: each request to the logger `regfs`, never a secret. The words are those "
+        "of the registry and of GitLab's, several with commas between.",
     )
     max_retries: int = _row(
         "maxretries",
@@ -198,9 +243,9 @@ class DriverParameters:
     max_requests_per_second: int = _row(
         "maxrequestspersecond",
         values.bounded(values.number, 0, None, "requests are counted"),
-        350,
+        0,
         "GitLab",
-        "Client-side limit, retries included; 0 is none.",
+        "Most requests a second, retries included; 0: no limit until the service throttles.",
     )
     parallel_walk: bool = _row(
         "parallelwalk",
@@ -221,6 +266,9 @@ class DriverParameters:
     def __post_init__(self) -> None:
         for attribute, row in _ROWS.items():
             object.__setattr__(self, attribute, _convert(row, getattr(self, attribute)))
+        if self.region_endpoint:
+            # As in AWS' SDK for Go. OpenShift's operator sets it for every service.
+            object.__setattr__(self, "use_dual_stack", False)
         _check(self)
 
     def __repr__(self) -> str:
@@ -244,28 +292,32 @@ class DriverParameters:
         Raises
         ------
         ParameterError
-            A key is unknown (the nearest known one is named) or a value breaks its rule.
+            A key is unknown (the nearest known one is named), a value breaks its rule, or two names of one
+            parameter contradict each other.
         """
-        return cls._from({key: (value, "") for key, value in mapping.items()})
+        return cls._from(_canonical({key: (value, "") for key, value in mapping.items()}))
 
     @classmethod
     def from_config(
         cls,
-        source: str | os.PathLike[str] | TextIO,
+        source: str | os.PathLike[str] | TextIO | None,
         environ: Mapping[str, str] | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> DriverParameters:
-        """Take the ``storage.s3`` or ``storage.s3aws`` section of a registry's ``config.yml``.
+        """Read the ``storage.s3``, ``s3aws`` or ``s3_v2`` section of a registry's ``config.yml``.
+
+        It is read as the registry reads it (:mod:`regfs.config`), values being text as written there.
 
         Parameters
         ----------
-        source : str, path-like or text stream
-            The file.
+        source : str, path-like, text stream or None
+            The file, in which ``~`` is the home directory; None where there is the environment alone.
         environ : mapping, optional
-            Variables, ``os.environ`` by default. ``REGISTRY_STORAGE_S3_<KEY>`` (and, with an s3aws section,
-            ``REGISTRY_STORAGE_S3AWS_<KEY>``) go before the file, an empty one stands for the default; and
-            ``REGISTRY_STORAGE`` names the storage in place of all that the file says of it, as in the
-            registry.
+            Variables, ``os.environ`` by default. ``REGISTRY_STORAGE_S3_<KEY>`` (and, with such a section,
+            ``REGISTRY_STORAGE_S3AWS_<KEY>`` or ``REGISTRY_STORAGE_S3_V2_<KEY>``) go before the file, an empty
+            one stands for the default; and ``REGISTRY_STORAGE`` names the storage in place of all that the
+            file says of it. Their values are YAML, as for the registry. Without region and regionendpoint,
+            ``AWS_REGION`` or ``AWS_DEFAULT_REGION`` is the region.
         overrides : mapping, optional
             Parameters that go before both; None is "not given".
 
@@ -276,16 +328,20 @@ class DriverParameters:
         ParameterError
             It is no YAML, has no such section, or a value breaks its rule.
         """
-        given = config.read(source, os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        given = _canonical(config.read(source, environ))
         ours = {key: (value, "") for key, value in (overrides or {}).items() if value is not None}
-        return cls._from({**given, **ours})
+        given.update(_canonical(ours))
+        if not any(given.get(key, ("",))[0] for key in _PLACES):
+            given.update(_region(environ))
+        return cls._from(given)
 
     @classmethod
     def _from(cls, given: Mapping[Any, tuple[Any, str]]) -> DriverParameters:
         found: dict[str, Any] = {}
         for key, (value, variable) in given.items():
             if key not in _ATTRIBUTES:
-                raise values.unknown(key, variable, PARAMETERS)
+                raise values.unknown(key, variable, PARAMETERS, _ELSEWHERE)
             if value is not None:
                 found[_ATTRIBUTES[key]] = _convert(PARAMETERS[key], value, variable)
         try:
@@ -315,23 +371,194 @@ class DriverParameters:
 
     @property
     def path_style(self) -> bool:
-        """Whether the bucket stands in the path of a URL and not in its host name."""
-        return bool(self.region_endpoint) if self.force_path_style is None else self.force_path_style
+        """Whether requests name the bucket in the path and not in the host name."""
+        return self.path_style_at(self.endpoint_url or "")
+
+    def path_style_at(self, endpoint: str) -> bool:
+        """Return whether URLs at an endpoint, "" for AWS' own, name the bucket in the path.
+
+        An IP address has no names below it, so that it always takes the path.
+        """
+        forced = bool(endpoint) if self.force_path_style is None else self.force_path_style
+        return forced or values.is_address(urlsplit(endpoint).hostname or "")
 
 
 _FIELDS = dataclasses.fields(DriverParameters)
 _ROWS: dict[str, Parameter] = {f.name: f.metadata["row"] for f in _FIELDS}
 _ATTRIBUTES: dict[Any, str] = {row.key: attribute for attribute, row in _ROWS.items()}
-PARAMETERS: Mapping[str, Parameter] = {row.key: row for row in _ROWS.values()}
-"""The table by external key."""
+PARAMETERS: Mapping[Any, Parameter] = {
+    each.key: each
+    for row in _ROWS.values()
+    for each in (row, *(alias for alias in _ALIASES if alias.of == row.key))
+}
+"""The table by external key, each parameter followed by its aliases."""
+
+
+_ELSEWHERE = {
+    # s3fs; https://s3fs.readthedocs.io/en/latest/api.html
+    "key": "accesskey",
+    "username": "accesskey",
+    "secret": "secretkey",
+    "password": "secretkey",
+    "token": "sessiontoken",
+    "endpointurl": "regionendpoint",
+    "usessl": "secure",
+    "anon": "that is for the filesystem alone, RegistryFileSystem(anon=True, ...)",
+    "clientkwargs": "set its endpoint_url as regionendpoint, its region_name as region, its verify=False as "
+    "skipverify",
+    "configkwargs": "set its s3 addressing_style as forcepathstyle, its retries as maxretries",
+    "s3additionalkwargs": "set its ServerSideEncryption as encrypt, its SSEKMSKeyId as keyid, its "
+    "StorageClass as storageclass, its ACL as objectacl",
+    "profile": "set AWS_PROFILE in the environment, or credentialsconfigpath",
+    "defaultblocksize": "chunksize",
+    "verify": "set skipverify, its opposite",
+    # boto3, polars, obstore and pyarrow
+    "awsaccesskeyid": "accesskey",
+    "accesskeyid": "accesskey",
+    "awssecretaccesskey": "secretkey",
+    "secretaccesskey": "secretkey",
+    "awssessiontoken": "sessiontoken",
+    "regionname": "region",
+    "awsregion": "region",
+    "endpoint": "regionendpoint",
+    "awsendpoint": "regionendpoint",
+    "endpointoverride": "regionendpoint",
+    "awsendpointurl": "regionendpoint",
+}
+"""What other libraries call the same, in lower case and without signs: the parameter, or what to do."""
+
+_PLACES = ("region", "regionendpoint")
+"""Of these, one has to be given."""
+
+
+def resolve(
+    options: Mapping[str, Any],
+    source: str | os.PathLike[str] | TextIO | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return parameters that mean the same on every machine, whatever its files and variables are.
+
+    Parameters
+    ----------
+    options : mapping of str to object
+        The registry's parameters by the registry's spelling; None is "not given".
+    source : str, path-like or text stream, optional
+        A registry's ``config.yml``, which the variables and the options override. Where it is missing and
+        there are no options, ``bucket`` aside, ``REGFS_CONFIG`` names it; without that the registry's
+        variables give the parameters. They count for nothing else: options are not mixed with an environment
+        that may be about another registry.
+    environ : mapping, optional
+        Variables, ``os.environ`` by default.
+
+    Returns
+    -------
+    dict
+        The options as they are, with the region of ``AWS_REGION`` or ``AWS_DEFAULT_REGION`` if there is
+        neither ``region`` nor ``regionendpoint``; or what the file and the variables say, checked. Secrets
+        are :class:`~regfs.values.Secret`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ParameterError
+        As :meth:`DriverParameters.from_config`; or nothing is given, and nothing in the environment.
+    """
+    found = _found(options, source, os.environ if environ is None else environ)
+    return {
+        key: values.Secret(value)
+        if type(value) is str and key in PARAMETERS and PARAMETERS[key].secret
+        else value
+        for key, value in found.items()
+    }
+
+
+def _found(
+    options: Mapping[str, Any],
+    source: str | os.PathLike[str] | TextIO | None,
+    environ: Mapping[str, str],
+) -> dict[str, Any]:
+    given = {key: value for key, value in options.items() if value is not None}
+    region = {key: value for key, (value, _) in _region(environ).items()}
+    variable: str | None = None
+    if source is None and not given.keys() - {"bucket"}:
+        source = variable = environ.get("REGFS_CONFIG") or None
+        if source is None and not config.in_environment(environ):
+            missing = "" if given and region else "region" if given else "bucket"
+            if missing:
+                raise ParameterError(f"{missing}: is required, and no options are given; {_WAYS}", missing)
+            return {**options, **region}
+    elif source is None:
+        return dict(options) if any(given.get(key) for key in _PLACES) else {**options, **region}
+    if "bucket" in given:  # fsspec's comparison of one that a URL names is none of equality
+        given["bucket"] = str(given["bucket"])
+    try:
+        return DriverParameters.from_config(source, environ, given).to_mapping()
+    except FileNotFoundError as exc:
+        if not variable:
+            raise
+        raise FileNotFoundError(exc.errno, "REGFS_CONFIG names no file that exists", exc.filename) from None
+
+
+_WAYS = (
+    "give storage_options={'config': 'config.yml'} or the registry's parameters in it, "
+    "or set REGFS_CONFIG or REGISTRY_STORAGE_S3_<KEY>"
+)
+
+
+def _region(environ: Mapping[str, str]) -> dict[Any, tuple[Any, str]]:
+    """Return the region of AWS' variables: of the tools' one before botocore's, as AWS' tools have it."""
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if environ.get(variable):
+            return {"region": (environ[variable], variable)}
+    return {}
+
+
+class Options(TypedDict, total=False):
+    """The parameters as keywords, for type checkers and editors; at run time text is taken as well."""
+
+    accesskey: str | None
+    secretkey: str | None
+    sessiontoken: str | None
+    credentialsconfigpath: str | None
+    bucket: str | None
+    region: str | None
+    regionendpoint: str | None
+    forcepathstyle: bool | None
+    pathstyle: bool | None
+    virtualhostedstyle: bool | None
+    redirectendpoint: str | None
+    encrypt: bool | None
+    keyid: str | None
+    secure: bool | None
+    skipverify: bool | None
+    v4auth: bool | None
+    chunksize: int | str | None
+    multipartcopychunksize: int | str | None
+    multipartcopymaxconcurrency: int | None
+    multipartcopythresholdsize: int | str | None
+    rootdirectory: str | None
+    storageclass: str | None
+    objectacl: str | None
+    objectownership: bool | None
+    useragent: str | None
+    usedualstack: bool | None
+    accelerate: bool | None
+    usefipsendpoint: bool | None
+    loglevel: str | None
+    maxretries: int | None
+    maxrequestspersecond: int | None
+    parallelwalk: bool | None
+    checksum_algorithm: str | None
+    checksum_disabled: bool | None
 
 
 def parameter_table() -> str:
     """Give the table as Markdown, for the README."""
     lines = ["| key | default | since | meaning and rule |", "|---|---|---|---|"]
-    for f in _FIELDS:
-        row: Parameter = f.metadata["row"]
-        default = f.default
+    defaults = {f.metadata["row"].key: f.default for f in _FIELDS}
+    for row in PARAMETERS.values():
+        default = defaults.get(row.key)
         if isinstance(default, bool) or default is None:
             shown = {True: "true", False: "false", None: "-"}[default]
         elif isinstance(default, int):
@@ -340,6 +567,43 @@ def parameter_table() -> str:
             shown = str(default or "-")
         lines.append(f"| `{row.key}` | {shown} | {row.since} | {row.doc} |")
     return "\n".join(lines)
+
+
+def canonical(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters with aliases replaced by the parameters that they stand for.
+
+    So sources can be laid over each other by key. What is no parameter is kept.
+
+    Raises
+    ------
+    ParameterError
+        An alias' value breaks its rule, or contradicts the parameter that it stands for.
+    """
+    given = _canonical({key: (value, "") for key, value in mapping.items()})
+    return {key: value for key, (value, _) in given.items()}
+
+
+def _canonical(given: Mapping[Any, tuple[Any, str]]) -> dict[Any, tuple[Any, str]]:
+    """Replace aliases; a variable goes before the file, whichever of a parameter's names each has."""
+    found: dict[Any, tuple[Any, str]] = {}
+    names: dict[Any, str] = {}
+    for key, (written, variable) in given.items():
+        of, value, name = key, written, variable or key
+        if key in PARAMETERS and (of := PARAMETERS[key].of or key) != key and written is not None:
+            value = _convert(PARAMETERS[key], written, variable)
+        if of in found:
+            earlier, source = found[of]
+            if bool(source) != bool(variable):
+                if source:
+                    continue
+            elif value is None:
+                continue
+            elif earlier is not None and _convert(PARAMETERS[of], earlier, names[of]) != _convert(
+                PARAMETERS[of], value, name
+            ):
+                raise ParameterError(f"{name}: contradicts {names[of]}; leave one of them out", key)
+        found[of], names[of] = (value, variable), name
+    return found
 
 
 def _convert(row: Parameter, value: Any, variable: str = "") -> Any:
@@ -367,20 +631,30 @@ def _check(p: DriverParameters) -> None:
         refuse(missing, f"is missing beside {given}; give both, or neither for the default credential chain")
     if p.session_token and not p.access_key:
         refuse("sessiontoken", "needs accesskey and secretkey")
-    if p.key_id and not p.encrypt:
-        refuse("keyid", "has no effect without encrypt: true; set it", p.key_id)
+    if p.credentials_config_path and p.access_key:
+        refuse("credentialsconfigpath", "cannot be combined with accesskey; leave one out")
+    if p.object_ownership and p.object_acl:
+        refuse("objectownership", "says that the bucket takes no ACLs; leave objectacl out", True)
     if not p.region and not p.region_endpoint:
         refuse("region", "is required, unless regionendpoint names an S3-compatible service")
     if p.region_endpoint:
-        for key in ("accelerate", "usedualstack", "usefipsendpoint"):
+        for key in ("accelerate", "usefipsendpoint"):
             if getattr(p, _ATTRIBUTES[key]):
                 refuse(key, "is for AWS' own endpoints and cannot be combined with regionendpoint", True)
-        if not values.is_region(p.region):
-            refuse("region", "must be letters, digits and inner hyphens, at most 63", p.region)
+        if not values.is_scope(p.region):
+            refuse("region", "must be ASCII without spaces, commas and slashes", p.region)
     elif not regions.is_known(p.region):
         near = regions.nearest(p.region)
         hint = f"; did you mean {near!r}?" if near else ""
         refuse("region", f"is not a region of AWS; for another service set regionendpoint{hint}", p.region)
+    elif objection := regions.objection(
+        p.region,
+        p.bucket,
+        accelerate=p.accelerate,
+        dual_stack=p.use_dual_stack,
+        fips=p.use_fips_endpoint,
+    ):
+        refuse(*objection, True)
     if p.accelerate and p.path_style:
         refuse("accelerate", "needs the bucket in the host name; leave out forcepathstyle", True)
     if not p.v4_auth and not _takes_v2(p):

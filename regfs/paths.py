@@ -25,6 +25,9 @@ RECORD_SUFFIX = "~regfs"
 # Go: storagedriver.PathRegexp, `^(/[A-Za-z0-9._-]+)+$`; fullmatch, as "$" would let a final newline pass.
 _DRIVER_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# A URL, perhaps chained as fsspec has it; and one with a user or a password, which may hold "/" and "@".
+_URL = re.compile(r"(?:[\w.+-]+::)*([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)")
+_USER = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://|\bregfs:/*)).*@", re.DOTALL)
 _DOTS = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 
 
@@ -55,21 +58,38 @@ def split_url(url: str) -> tuple[str, str]:
     Raises
     ------
     InvalidPathError
-        There is a user or a password before the bucket, which is not told.
+        There is a user or a password before the bucket, or before the host of a URL of another scheme. They
+        are not shown.
     """
     bucket = ""
-    if url.startswith(f"{PROTOCOL}://"):
-        bucket, _, url = url[len(PROTOCOL) + 3 :].partition("/")
-        if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
+    if match := _URL.match(url):
+        scheme, authority = match.groups()
+        password = (
+            ":" in authority and (scheme == PROTOCOL or "@" in url) and not authority.startswith("arn:")
+        )
+        if "@" in authority or password:
             text = (
                 "a URL carries no keys, which would be shown with it; give accesskey and secretkey as options"
             )
-            raise InvalidPathError(text, f"{PROTOCOL}://***")
+            raise InvalidPathError(text, f"{scheme}://***")
+    if url.startswith(f"{PROTOCOL}://"):
+        bucket, _, url = url[len(PROTOCOL) + 3 :].partition("/")
         url = "/" + url
     elif url.startswith(f"{PROTOCOL}::"):
         url = url[len(PROTOCOL) + 2 :]
     path = url.rstrip("/")
     return bucket, path if path.startswith("/") else "/" + path
+
+
+def without_user(text: str) -> str:
+    """Return a text for a message, with the user and the password of a URL masked.
+
+    Examples
+    --------
+    >>> without_user("s3://AKIA:secret@bucket/x")
+    's3://***@bucket/x'
+    """
+    return _USER.sub(r"\1***@", text)
 
 
 def check_driver_path(path: object, driver: str, *, root: bool = False) -> str:
@@ -96,7 +116,7 @@ def check_driver_path(path: object, driver: str, *, root: bool = False) -> str:
         if _DRIVER_PATH.fullmatch(path) and not _DOTS.search(path):
             return path
     text = "invalid path, it must be /component/... of A-Z a-z 0-9 . _ - without '.' and '..' components"
-    raise InvalidPathError(text, path if isinstance(path, str) else repr(path), driver)
+    raise InvalidPathError(text, without_user(path if isinstance(path, str) else repr(path)), driver)
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,29 @@ async def find(client: S3Client, older_than: timedelta | float | None) -> list[P
     return [entry for entry in await gather([look(one) for one in wanted]) if entry]
 
 
-async def abort(client: S3Client, entries: Sequence[PendingUpload]) -> None:
-    """Remove uploads, and the records that belong to them."""
+async def abort(
+    client: S3Client,
+    entries: Sequence[PendingUpload],
+    aborted: Callable[[PendingUpload], object] = lambda _: None,
+) -> None:
+    """Remove uploads, and the records that belong to them.
+
+    Parameters
+    ----------
+    client : S3Client
+        The bucket.
+    entries : sequence of PendingUpload
+        The uploads; one that is gone already is no error.
+    aborted : callable
+        Told of each upload once it has been removed.
+    """
 
     def remove(entry: PendingUpload) -> Callable[[], Awaitable[None]]:
-        return lambda: client.abort_upload(client.space.key(entry.path), entry.id)
+        async def call() -> None:
+            await client.abort_upload(client.space.key(entry.path), entry.id)
+            aborted(entry)
+
+        return call
 
     await gather([remove(entry) for entry in entries])
     records = {client.space.key(entry.path) + RECORD_SUFFIX for entry in entries}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 from regfs.verify import Verifier, promised
@@ -26,7 +27,8 @@ async def open_reader(fs: RegistryFileSystem, path: str, offset: int, verify: bo
         if offset:
             raise ValueError(f"offset {offset}: only a whole blob can be verified")
     body = await fs.client.open(fs.space.key(path), offset)
-    return BodyReader(fs, body, Verifier(fs.space, path, body.info.size) if verify else None)
+    verifier = Verifier(fs.space, path, body.info.size) if verify else None
+    return BodyReader(fs, body, fs.space.url(path), verifier)
 
 
 class BodyReader(io.RawIOBase):
@@ -38,22 +40,37 @@ class BodyReader(io.RawIOBase):
         Whose loop the response lives on.
     body : Body
         The response.
+    name : str
+        The file's URL.
     verifier : Verifier, optional
         Compares what is read with what the path promises.
     """
 
-    def __init__(self, fs: RegistryFileSystem, body: Body, verifier: Verifier | None = None) -> None:
+    mode = "rb"
+
+    def __init__(
+        self, fs: RegistryFileSystem, body: Body, name: str, verifier: Verifier | None = None
+    ) -> None:
         super().__init__()
+        self.name = name
+        self._pid = os.getpid()
         self._verifier = verifier
         self._fs = fs
         self._body = body
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
+        self._check_open()
         return True
+
+    def seekable(self) -> bool:
+        """Return False."""
+        self._check_open()
+        return False
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer; less only at the end."""
+        self._check_open()
         view = memoryview(buffer).cast("B")
         count: int = sync(self._fs.loop, self._body.into, view)
         if self._verifier:
@@ -62,6 +79,10 @@ class BodyReader(io.RawIOBase):
 
     def close(self) -> None:
         """Give the connection back, or drop it if the stream was not read to its end."""
-        if not self.closed:
+        if not self.closed and self._pid == os.getpid():  # in a forked child it is the parent's
             self._fs.call_soon(self._body.close)
         super().close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError(f"{self.name}: I/O operation on closed file")

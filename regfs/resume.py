@@ -103,7 +103,7 @@ class ResumableUpload:
         self._object: ObjectInfo | None = None
         self._unusable: tuple[str, list[PartInfo]] | None = None
         self._stale: list[str] = []
-        self.upload = Upload(client, key)
+        self.upload = Upload(client, key, resumable=True)
         self.ready = False
 
     @property
@@ -183,7 +183,7 @@ class ResumableUpload:
             early = self._record is not None and self._record.early
             await self._write_record(Record(base=info.size, etag=info.etag, early=early))
             await self._abort_pending()
-            self.upload = Upload(self._client, self._key, like=info)
+            self.upload = Upload(self._client, self._key, like=info, resumable=True)
             await self.upload.begin()
             await self.upload.copy(info, 0, info.size)
             self._object = None

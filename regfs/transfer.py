@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from regfs.errors import THROTTLING, ThrottledError
 from regfs.s3.client import PAGE
 from regfs.upload import MAX_PARTS
 
@@ -91,10 +92,20 @@ class Deletion:
     """Keys that are deleted, 1,000 a request and some requests at once, going on where some cannot be.
 
     Keys wait for others until there are 1,000, so that a listing by small pages takes no more requests.
+
+    Parameters
+    ----------
+    client : S3Client
+        Sends the requests.
+    deleted : callable, optional
+        ``await deleted(keys)`` after each request, with the keys that it deleted.
     """
 
-    def __init__(self, client: S3Client) -> None:
+    def __init__(
+        self, client: S3Client, deleted: Callable[[Sequence[str]], Awaitable[object]] | None = None
+    ) -> None:
         self._client = client
+        self._deleted = deleted
         self._free = asyncio.Semaphore(DELETIONS)
         self._waiting: list[str] = []
         self._failed: list[tuple[str, str]] = []
@@ -117,7 +128,12 @@ class Deletion:
 
     async def _send(self, keys: Sequence[str]) -> None:
         async with self._free:
-            self._failed += await self._client.delete(keys)
+            failed = await self._client.delete(keys)
+        self._failed += failed
+        if self._deleted is not None:
+            kept = {key for key, _ in failed}
+            if gone := [key for key in keys if key not in kept]:
+                await self._deleted(gone)
 
     async def end(self) -> int:
         """Delete what is left, and tell how many keys there were.
@@ -136,8 +152,12 @@ class Deletion:
             )
             more = f" and {len(self._failed) - NAMED} more" if len(self._failed) > NAMED else ""
             text = f"{len(self._failed)} of {self._total} could not be deleted: {named}{more}"
-            denied = all(code == "AccessDenied" for _, code in self._failed)
-            kind, number = (PermissionError, errno.EACCES) if denied else (OSError, errno.EIO)
+            codes = {code for _, code in self._failed}
+            kind, number = OSError, errno.EIO
+            if codes == {"AccessDenied"}:
+                kind, number = PermissionError, errno.EACCES
+            elif codes <= THROTTLING:
+                kind, number = ThrottledError, errno.EBUSY
             raise kind(number, text, space.url(space.path(self._failed[0][0])))
         return self._total
 
@@ -148,14 +168,18 @@ def _shown(text: str) -> str:
     return line if len(line) <= _WIDTH else line[:_WIDTH] + "..."
 
 
-async def delete_keys(client: S3Client, keys: Sequence[str]) -> None:
-    """Delete keys, be they there or not.
+async def delete_keys(
+    client: S3Client,
+    keys: Sequence[str],
+    deleted: Callable[[Sequence[str]], Awaitable[object]] | None = None,
+) -> None:
+    """Delete keys, be they there or not; `deleted` is as in :class:`Deletion`.
 
     Raises
     ------
     OSError
         As :meth:`Deletion.end` tells.
     """
-    deletion = Deletion(client)
+    deletion = Deletion(client, deleted)
     await deletion.delete(keys)
     await deletion.end()

@@ -10,26 +10,41 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fsspec.asyn import AsyncFileSystem, get_loop
+from fsspec.config import apply_config
 from fsspec.utils import stringify_path
 
 from regfs import insecure
 from regfs.errors import BucketNotFoundError
 from regfs.listing import list_all
-from regfs.parameters import DriverParameters
+from regfs.parameters import DriverParameters, Options, resolve
 from regfs.paths import PROTOCOL, KeySpace, split_url
+from regfs.patterns import Pattern
 from regfs.s3.answers import ObjectInfo
 from regfs.s3.client import S3Client
 from regfs.s3.lane import CanonicalLane
 from regfs.waiting import mirror_blocking
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Info = dict[str, Any]
 
 _FSSPEC_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"}
+_OWN_OPTIONS = {"anon", "asynchronous", "loop", "batch_size"} | _FSSPEC_OPTIONS
+
+
+class _Options(Options, total=False):
+    """With fsspec's own."""
+
+    use_listings_cache: bool
+    listings_expiry_time: float | None
+    max_paths: int | None
+    skip_instance_cache: bool
 
 
 def by_name(info: Info) -> tuple[str, bool]:
@@ -56,7 +71,28 @@ class _UrlBucket(str):
         return str, (str(self),)
 
 
-class RegistryTree(AsyncFileSystem):
+if TYPE_CHECKING:
+    _Resolving = type  # whose calls checkers take from __init__
+else:
+
+    class _Resolving(type(AsyncFileSystem)):
+        """Makes filesystems of parameters alone, in place of a file's name or what the environment says.
+
+        fsspec knows an instance again by its options, and pickles it as them. So they must not mean another
+        bucket when the file or the environment has changed, nor on a worker that has neither.
+        """
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            default: dict[str, Any] = apply_config(cls, {})
+            given = {**default, **kwargs}
+            own = {key: value for key, value in given.items() if key in _OWN_OPTIONS}
+            config = given.pop("config", None)
+            found = resolve({key: value for key, value in given.items() if key not in own}, config)
+            # None keeps fsspec from adding its configuration once more.
+            return super().__call__(*args, **{**dict.fromkeys(default), **own, **found})
+
+
+class RegistryTree(AsyncFileSystem, metaclass=_Resolving):
     """The base of :class:`~regfs.RegistryFileSystem`, which documents the parameters."""
 
     protocol = PROTOCOL
@@ -74,13 +110,11 @@ class RegistryTree(AsyncFileSystem):
         asynchronous: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
         batch_size: int | None = None,
-        **options: Any,
+        **options: Unpack[_Options],
     ) -> None:
+        # `config` has become parameters before, see _Resolving.
         ours = {k: v for k, v in options.items() if k not in _FSSPEC_OPTIONS}
-        if config is not None:
-            self.parameters = DriverParameters.from_config(config, overrides=ours)
-        else:
-            self.parameters = DriverParameters.from_mapping(ours)
+        self.parameters = DriverParameters.from_mapping(ours)
         super().__init__(
             asynchronous=asynchronous, loop=loop, batch_size=batch_size, use_listings_cache=False
         )
@@ -90,9 +124,25 @@ class RegistryTree(AsyncFileSystem):
         # pandas repeats with anon=True what lacked a permission; keys that were given stay in force.
         self._anonymous = anon and not self.parameters.access_key
         self.client = self._new_client()
-        self._spawned: set[asyncio.Task[Any]] = set()
+        self._made: set[str] = set()
         # The class' own method cannot know the bucket; this one refuses another bucket's URL.
         self._strip_protocol = self._strip_own  # type: ignore[method-assign]  # on purpose
+
+    # -- what fsspec gives, with types ----------------------------------------------------------------
+
+    if TYPE_CHECKING:
+
+        @overload
+        def ls(self, path: str, detail: Literal[True] = True, **kwargs: Any) -> list[Info]: ...
+        @overload
+        def ls(self, path: str, detail: Literal[False], **kwargs: Any) -> list[str]: ...
+        @overload
+        def ls(self, path: str, detail: bool, **kwargs: Any) -> list[Info] | list[str]: ...
+        def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Info] | list[str]:
+            """List a directory."""
+
+        def info(self, path: str, **kwargs: Any) -> Info:
+            """Return a file's or directory's properties."""
 
     # -- paths ----------------------------------------------------------------------------------------
 
@@ -160,7 +210,7 @@ class RegistryTree(AsyncFileSystem):
 
     async def close(self) -> None:
         """Close the running loop's connections; with ``asynchronous=True`` call it at the end."""
-        await self.client.lane.close()
+        await self.client.close()
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Run a function on the loop, from any thread, without waiting for it."""
@@ -168,17 +218,6 @@ class RegistryTree(AsyncFileSystem):
         if loop is not None and loop.is_running():
             with contextlib.suppress(RuntimeError):  # closed meanwhile: the interpreter ends
                 loop.call_soon_threadsafe(function)
-
-    def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a coroutine on the loop, from any thread, without waiting for it."""
-
-        def start() -> None:
-            task = asyncio.get_running_loop().create_task(function())
-            self._spawned.add(task)
-            task.add_done_callback(self._spawned.discard)
-            task.add_done_callback(lambda t: t.cancelled() or t.exception())
-
-        self.call_soon(start)
 
     # -- one path -------------------------------------------------------------------------------------
 
@@ -319,7 +358,12 @@ class RegistryTree(AsyncFileSystem):
         except BucketNotFoundError:
             raise
         except FileNotFoundError:
-            entries = [self.describe(await self.client.head(self.space.key(path)))]
+            try:
+                entries = [self.describe(await self.client.head(self.space.key(path)))]
+            except FileNotFoundError:
+                if path not in self._made:
+                    raise
+                entries = []
         return entries if detail else list(dict.fromkeys(info["name"] for info in entries))
 
     async def _walk(
@@ -388,13 +432,62 @@ class RegistryTree(AsyncFileSystem):
             names.sort(key=lambda name: name.count("/"))
         return {name: found[name] for name in names} if detail else names
 
+    async def candidates(
+        self, pattern: Pattern, maxdepth: int | None = None, withdirs: bool = True, **kwargs: Any
+    ) -> dict[str, Info]:
+        """List what lies where a pattern's matches do; what is called as the pattern is there, too.
+
+        Not if something in it is escaped: then that lies elsewhere.
+        """
+        if pattern.name is None:
+            entries: dict[str, Info] = await self._find(
+                pattern.root,
+                maxdepth=pattern.depth(maxdepth),
+                withdirs=withdirs,
+                detail=True,
+                prefix=pattern.prefix,
+                **kwargs,
+            )
+            return entries
+        try:
+            return {pattern.name: await self._info(pattern.name)}
+        except BucketNotFoundError:
+            raise
+        except FileNotFoundError:
+            return {}
+
+    async def _glob(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        detail: bool = False,
+        withdirs: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        # fsspec would list from the first "[" on, be it one that glob.escape has made.
+        if maxdepth is not None and maxdepth < 1:
+            raise ValueError("maxdepth must be at least 1")
+        pattern = Pattern(self._strip_own(path), directories=path.endswith("/"))
+        entries = await self.candidates(pattern, maxdepth, withdirs, **kwargs)
+        if pattern.name is None:
+            entries = pattern.matching(entries)
+        return entries if detail else list(entries)
+
     async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
         found = await self._find(path, maxdepth=maxdepth, detail=True, **kwargs)
         sizes = {name: info["size"] for name, info in found.items()}
         return sum(sizes.values()) if total else sizes
 
     async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
-        self.space.key(self._strip_own(path))  # nothing to make: a directory is where keys are
+        path = self._strip_own(path)
+        self.space.key(path)
+        # A directory is where keys are, so there is nothing to store, and nothing but ls() shows it. DuckDB
+        # lists the directory that it has made, to see that it is empty: no error, then.
+        self._made.add(path)
 
     async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
         await self._mkdir(path)
+
+    def rmdir(self, path: str) -> None:
+        """Forget a directory that was made; what lies in one stays, and so does the directory."""
+        self._made.discard(self._strip_own(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+from collections.abc import Iterator
 from typing import Any
 
 from fsspec import get_filesystem_class
@@ -35,6 +37,21 @@ class RegistryPath(UPath):
             if named and option and named != option:
                 raise ValueError(f"bucket: the URL names {named!r} but the option bucket is {option!r}")
         return super()._transform_init_args(args, protocol, storage_options)
+
+    def glob(self, pattern: str, **kwargs: Any) -> Iterator[RegistryPath]:
+        """Yield what matches a pattern under this directory, whose own name is no part of the pattern."""
+        base = self.absolute()
+        if not glob.has_magic(base.path):
+            yield from super().glob(pattern, **kwargs)
+            return
+        for name in self.fs.glob(f"{glob.escape(base.path)}/{pattern}"):
+            yield base.with_segments(name)
+
+    def rglob(self, pattern: str, **kwargs: Any) -> Iterator[RegistryPath]:
+        """Yield what matches a pattern at any depth under this directory."""
+        if glob.has_magic(self.absolute().path):
+            return self.glob(f"**/{pattern}", **kwargs)
+        return super().rglob(pattern, **kwargs)
 
     def __str__(self) -> str:
         text = super().__str__()

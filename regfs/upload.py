@@ -13,8 +13,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
-from collections.abc import Coroutine, Sequence
+import os
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
+
+from regfs.s3 import unfinished
 
 if TYPE_CHECKING:
     from regfs.s3.answers import ObjectInfo, PartInfo
@@ -58,6 +61,24 @@ def part_size(number: int, chunk: int, total: int | None = None) -> int:
     return chunk + step * (number - EQUAL_PARTS)
 
 
+def flat(data: Any) -> memoryview:
+    """Return a view of the bytes of whatever a file accepts, as bytes (format "B").
+
+    Raises
+    ------
+    TypeError, BufferError, ValueError
+        What a local file raises: it is not bytes-like, or not contiguous.
+    """
+    try:
+        return memoryview(data).cast("B")
+    except (TypeError, ValueError):
+        # Empty tables and numpy's times have bytes, but none that memoryview shows. PickleBuffer.raw() does,
+        # and crashes the garbage collector of Python 3.11.
+        copy = io.BytesIO()
+        copy.write(data)
+        return memoryview(copy.getvalue())
+
+
 class Upload:
     """An object being written.
 
@@ -73,11 +94,19 @@ class Upload:
         The size to come in bytes, if known; see :func:`part_size`.
     like : ObjectInfo, optional
         Hands down content type and metadata.
+    resumable : bool
+        Whether a multipart upload that is neither committed nor aborted is to stay, to be continued.
 
     Attributes
     ----------
     size : int
         Bytes accepted so far.
+    filled : int
+        How many of them lie in the current part.
+    ended : bool
+        Whether the object was published or given up.
+    stored : callable
+        Called with the size in bytes of each part, or of an object that is put whole, once it is stored.
     """
 
     def __init__(
@@ -88,13 +117,20 @@ class Upload:
         exclusive: bool = False,
         total: int | None = None,
         like: ObjectInfo | None = None,
+        resumable: bool = False,
     ) -> None:
         self.size = 0
+        self.filled = 0
+        self.ended = False
+        self.stored: Callable[[int], object] = lambda _: None
         self._client = client
         self._key = key
         self._exclusive = exclusive
         self._total = total
         self._like = like
+        self._resumable = resumable
+        self._process = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._id = ""
         self._parts: dict[int, PartInfo] = {}
         self._number = 1
@@ -113,7 +149,7 @@ class Upload:
         tail: bytes = b"",
         kept: PartInfo | None = None,
     ) -> Upload:
-        """Go on with a pending upload.
+        """Go on with a pending upload, which stays unless it is committed or aborted.
 
         Parameters
         ----------
@@ -130,7 +166,7 @@ class Upload:
         kept : PartInfo, optional
             The part that holds `tail` already; it is uploaded again only if more comes to it.
         """
-        self = cls(client, key)
+        self = cls(client, key, resumable=True)
         self._id = upload
         self._parts = {part.number: part for part in parts}
         self._number = len(parts) + 1
@@ -145,6 +181,16 @@ class Upload:
         return self._id
 
     @property
+    def own(self) -> bool:
+        """Whether this process began it: in a forked child it is still the parent's."""
+        return self._process == os.getpid()
+
+    @property
+    def url(self) -> str:
+        """The URL of the object."""
+        return self._client.space.url(self._client.space.path(self._key))
+
+    @property
     def number(self) -> int:
         """The number of the current part."""
         return self._number
@@ -153,10 +199,6 @@ class Upload:
     def unsent(self) -> bytes:
         """What the current part holds so far."""
         return self._buffer.getvalue()
-
-    @property
-    def _filled(self) -> int:
-        return self._buffer.tell()
 
     @property
     def _capacity(self) -> int:
@@ -175,9 +217,10 @@ class Upload:
         int
             The bytes taken. Less than given: the part is full, :meth:`send` it and go on.
         """
-        taken = min(len(data), self._capacity - self._filled)
+        taken = min(len(data), self._capacity - self.filled)
         if taken:
             self._buffer.write(data[:taken])
+            self.filled += taken
             self.size += taken
         return taken
 
@@ -190,7 +233,7 @@ class Upload:
             This part or an earlier one failed, or the object is larger than S3 allows. The upload stays;
             it is the caller's to :meth:`abort`.
         """
-        view = memoryview(data).cast("B")
+        view = flat(data)
         while view:
             view = view[self.fill(view) :]
             if view:  # a full part leaves only when more is to come: the last one may be put whole
@@ -201,7 +244,7 @@ class Upload:
         self._collect()
         if self._number > MAX_PARTS:
             text = f"the object exceeds what S3 stores in {MAX_PARTS} parts"
-            raise OSError(errno.EFBIG, text, self._client.space.url(self._client.space.path(self._key)))
+            raise OSError(errno.EFBIG, text, self.url)
         try:
             await self.begin()
             body, kept = self._take(), self._kept
@@ -218,7 +261,7 @@ class Upload:
     async def copy(self, source: ObjectInfo, start: int, stop: int) -> None:
         """Append the bytes from `start` up to `stop` of an object, on the server as far as parts allow."""
         while start < stop:
-            if self._filled == 0 and stop - start >= self._capacity:
+            if self.filled == 0 and stop - start >= self._capacity:
                 await self.begin()
                 end = start + self._capacity
                 await self._launch(
@@ -228,7 +271,7 @@ class Upload:
                 self.size += end - start
                 start = end
             else:
-                end = min(stop, start + self._capacity - self._filled)
+                end = min(stop, start + self._capacity - self.filled)
                 body = await self._client.open(source.key, start, end, source.etag)
                 try:
                     await self.write(await body.read(end - start))
@@ -238,8 +281,11 @@ class Upload:
 
     async def begin(self) -> None:
         """Create the multipart upload, if there is none yet."""
+        self._loop = asyncio.get_running_loop()
         if not self._id:
             self._id = await self._client.create_upload(self._key, self._like)
+            if self._resumable:
+                unfinished.remove(self._id)
 
     async def settle(self) -> None:
         """Wait until no part is in flight."""
@@ -251,7 +297,7 @@ class Upload:
     async def finish(self) -> None:
         """Bring everything accepted into S3 short of publishing it; a lone part stays in memory."""
         if self._id:
-            if self._filled:
+            if self.filled:
                 await self.send()
             await self.settle()
 
@@ -270,7 +316,10 @@ class Upload:
                 await self._client.put(self._key, body, exclusive=self._exclusive)
             except BaseException:
                 self._buffer.write(body)  # it may be tried again
+                self.filled = len(body)
                 raise
+            self.ended = True
+            self.stored(len(body))
             return
         await self.finish()
         parts = [self._parts[number] for number in sorted(self._parts)]
@@ -280,6 +329,19 @@ class Upload:
             return
         await self._client.complete_upload(self._key, self._id, parts, exclusive=self._exclusive)
         self._id = ""
+        self.ended = True
+
+    def drop(self) -> None:
+        """Abort what was neither committed nor aborted, from any thread, and do not wait for it.
+
+        The garbage collector may call this in the middle of anything, and after it has closed the buffer.
+        In a forked child nothing happens: the upload is the parent's.
+        """
+        if self.ended or not self.own:
+            return
+        self.ended = True
+        upload, self._id = self._id, ""
+        unfinished.abort_soon(self._loop, upload, tuple(self._tasks))
 
     async def give_up(self) -> None:
         """Abort after a failure, which must not be hidden by another one here."""
@@ -296,7 +358,8 @@ class Upload:
                 if not task.cancelled():
                     task.exception()  # asked for, or it would be a warning
         self._tasks.clear()
-        self._take()
+        self._buffer, self.filled = io.BytesIO(), 0
+        self.ended = True
         upload, self._id = self._id, ""
         if upload:
             await self._client.abort_upload(self._key, upload)
@@ -305,7 +368,7 @@ class Upload:
 
     def _take(self) -> bytes:
         body = self._buffer.getvalue()  # not a copy but the buffer itself, which nothing writes to any more
-        self._buffer = io.BytesIO()
+        self._buffer, self.filled = io.BytesIO(), 0
         return body
 
     async def _launch(self, request: Coroutine[Any, Any, PartInfo]) -> None:
@@ -316,7 +379,12 @@ class Upload:
         except BaseException:
             request.close()
             raise
-        self._tasks.add(asyncio.create_task(request))
+        self._tasks.add(asyncio.create_task(self._carried(request)))
+
+    async def _carried(self, request: Coroutine[Any, Any, PartInfo]) -> PartInfo:
+        part = await request
+        self.stored(part.size)
+        return part
 
     def _collect(self) -> None:
         done = {task for task in self._tasks if task.done()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -27,6 +27,7 @@ STORAGE_CLASSES = (
     "NONE",
 )
 ACLS = (
+    "",
     "private",
     "public-read",
     "public-read-write",
@@ -43,16 +44,35 @@ LOG_LEVELS = (
     "debugwithrequestretries",
     "debugwithrequesterrors",
     "debugwitheventstreambody",
+    # GitLab's for both of its drivers, and those of its s3_v2.
+    "logoff",
+    "logdebug",
+    "logdebugwithsigning",
+    "logdebugwithhttpbody",
+    "logdebugwithrequestretries",
+    "logdebugwithrequesterrors",
+    "logdebugwitheventstreambody",
+    "logsigning",
+    "logretries",
+    "logrequest",
+    "logrequestwithbody",
+    "logresponse",
+    "logresponsewithbody",
+    "logdeprecatedusage",
+    "logrequesteventmessage",
+    "logresponseeventmessage",
 )
 CHECKSUMS = ("", "MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 
 _SHOWN = 80  # characters of a value in an error
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Go: strconv.ParseBool.
+# Go: strconv.ParseBool, and what the registry's YAML (go-yaml v2) makes booleans of before.
 _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "off", "Off", "OFF"), False),
 }
 _UNITS = {
     "": 1,
@@ -62,6 +82,10 @@ _UNITS = {
 }
 # Digits and exponent are bounded: no size needs more, and a Fraction would expand what it is given.
 _NUMBER = re.compile(r"([+-]?\d{1,40}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,2})?) ?([A-Za-z]*)", re.ASCII)
+# Go: strconv.ParseInt with base 0, where a leading zero means octal.
+_LITERAL = re.compile(
+    r"[+-]?(?:0[xX][0-9a-fA-F]{1,40}|0[bB][01]{1,80}|0[oO]?[0-7]{1,40}|[1-9][0-9]{0,40})", re.ASCII
+)
 
 
 class ParameterError(ValueError):
@@ -83,6 +107,15 @@ class ParameterError(ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.key, self.value)
+
+
+class Secret(str):
+    """A secret in storage options. Its representation only tells it from others, in this process."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<secret {hash(self) & 2**64 - 1:016x}>"  # Python keys its hashes of text by chance
 
 
 def plain(value: Any) -> Any:
@@ -126,10 +159,21 @@ def may_hold_secret(value: Any) -> bool:
     return isinstance(value, str) and _URL_SECRET.search(value) is not None
 
 
-def unknown(key: Any, variable: str, keys: Collection[str]) -> ParameterError:
+def unknown(key: Any, variable: str, keys: Collection[str], elsewhere: Mapping[str, str]) -> ParameterError:
     """Make the error for a key that is none of the known ones, and for the variable that gave it.
 
     The value may be a secret, so the key alone is told.
+
+    Parameters
+    ----------
+    key : object
+        The key.
+    variable : str
+        The variable, "" where there is none.
+    keys : collection of str
+        The known ones.
+    elsewhere : mapping of str to str
+        By what other libraries call it, without signs between the words: one of `keys`, or what to do.
     """
     if not isinstance(key, str):
         told = shown(key)
@@ -137,13 +181,17 @@ def unknown(key: Any, variable: str, keys: Collection[str]) -> ParameterError:
     # YAML takes `secretkey:abc`, without a space, for a key: what follows the sign is never told.
     name = re.split("[:=]", key, maxsplit=1)[0]
     by_letters = {known.replace("_", ""): known for known in keys}
-    near = difflib.get_close_matches(re.sub("[-_ ]", "", name[:_SHOWN].lower()), by_letters, n=1)
+    letters = re.sub("[-_ ]", "", name[:_SHOWN].lower())
+    near = difflib.get_close_matches(letters, by_letters, n=1)
+    meant = elsewhere.get(letters) or (by_letters[near[0]] if near else "")
     hint = ""
     if name != key:
         hint = "; write key: value, with a space"
-    elif near:
-        meant = by_letters[near[0]]
-        hint = f"; did you mean {variable[: -len(key)] + meant.upper() if variable else repr(meant)}?"
+    elif meant in keys:
+        section = variable[: -len(key)] if variable.upper().endswith(f"_{key}".upper()) else ""
+        hint = f"; did you mean {section + meant.upper() if section else repr(meant)}?"
+    elif meant:
+        hint = f"; {meant}"
     told = shown(variable, quotes=False) if variable else shown(name)
     return ParameterError(f"{told}: unknown parameter{hint}", name[:_SHOWN])
 
@@ -172,14 +220,14 @@ def _as_written(value: float) -> int | float:
 
 
 def boolean(value: Any) -> bool:
-    """Take a bool, 0, 1, or what Go's strconv.ParseBool takes."""
+    """Convert a bool, 0, 1, or a word that the registry takes: Go's strconv.ParseBool's, or YAML's."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int) and value in (0, 1):
         return value == 1
     if isinstance(value, str) and value in _BOOLEANS:
         return _BOOLEANS[value]
-    raise ValueError("must be one of 1 t T TRUE true True 0 f F FALSE false False")
+    raise ValueError(f"must be one of {' '.join(_BOOLEANS)}")
 
 
 def optional_boolean(value: Any) -> bool | None:
@@ -187,8 +235,13 @@ def optional_boolean(value: Any) -> bool | None:
     return None if value is None else boolean(value)
 
 
+def inverse(value: Any) -> bool:
+    """Convert a boolean to its opposite."""
+    return not boolean(value)
+
+
 def number(value: Any) -> int:
-    """Take a whole number, as int, as float or as text, with an exponent if need be."""
+    """Convert a whole number: an int, a float or text, which may have an exponent or be a literal of Go."""
     return _whole(value, {"": 1}, "must be a whole number")
 
 
@@ -202,8 +255,11 @@ def size(value: Any) -> int:
 def _whole(value: Any, units: dict[str, int], rule: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(rule)
+    literal = value.replace("_", "") if isinstance(value, str) else ""
     if isinstance(value, int):
         exact = Fraction(value)
+    elif _LITERAL.fullmatch(literal):
+        exact = Fraction(int(re.sub(r"^([+-]?0)(?=[0-7])", r"\1o", literal), 0))
     else:
         match = _NUMBER.fullmatch(value if isinstance(value, str) else repr(value))
         unit = match[2].lower() if match else ""
@@ -246,10 +302,8 @@ def show(count: int, convert: Callable[[Any], int] = number) -> str:
     return str(count)
 
 
-def choice(
-    allowed: Collection[str], *, fold: Callable[[str], str] = str, false: str | None = None
-) -> Callable[[Any], str]:
-    """Give a converter that takes one of some words.
+def choice(allowed: Collection[str], *, fold: Callable[[str], str] = str) -> Callable[[Any], str]:
+    """Return a converter that takes one of some words.
 
     Parameters
     ----------
@@ -257,17 +311,27 @@ def choice(
         The words.
     fold : callable
         Gives a word the case that the allowed ones have.
-    false : str, optional
-        The word that YAML 1.1 reads as false, such as off.
     """
 
     def one(value: Any) -> str:
-        word = fold(text(false if value is False and false is not None else value))
+        word = fold(text(value))
         if word not in allowed:
             raise ValueError("must be one of " + ", ".join(a if a else repr(a) for a in allowed))
         return word
 
     return one
+
+
+def log_levels(value: Any) -> str:
+    """Convert one or more of ``LOG_LEVELS``, separated by commas; with one that means off, all are off.
+
+    For the registry's YAML the word off is false, and so are the others that mean it.
+    """
+    given = "off" if value is False else text(value).lower()
+    levels = ["off" if _BOOLEANS.get(word.strip()) is False else word.strip() for word in given.split(",")]
+    if not set(levels) <= set(LOG_LEVELS):
+        raise ValueError(f"must be one or more, with commas between, of {', '.join(LOG_LEVELS)}")
+    return "off" if {"off", "logoff"} & set(levels) else ",".join(levels)
 
 
 def header(value: Any) -> str:
@@ -286,8 +350,8 @@ def root_directory(value: Any) -> str:
     return found
 
 
-# As botocore's is_valid_endpoint_url, which refuses a host at the first request.
-_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+# What names a host in practice: docker-compose's services may have underscores.
+_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _URL = re.compile(
     rf"(?:(?P<scheme>https?)://)?(?P<host>{_LABEL}(?:\.{_LABEL})*\.?|\[(?P<v6>[0-9A-Fa-f:.]+)\])"
     r"(?::(?P<port>\d{1,5}))?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:/-]*)?",
@@ -312,13 +376,22 @@ def _lower_scheme(given: str) -> str:
     return scheme.lower() + mark + rest if mark else given
 
 
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def endpoint(value: Any) -> str:
     """Take a host with or without scheme, port and path."""
     given = text(value)
     if given and _url(given) is None:
         raise ValueError(
             "must be host[:port], or http:// or https:// before it, without user, query, fragment or '..'; "
-            "a host is made of letters, digits, dots and hyphens, a port is one of 1 to 65535"
+            "a host is made of letters, digits, dots, hyphens and underscores, a port is one of 1 to 65535"
         )
     return _lower_scheme(given).rstrip("/")
 
@@ -350,9 +423,9 @@ def bucket(value: Any) -> str:
     return found
 
 
-_REGION = re.compile(r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{0,63}(?<!-)", re.ASCII)
+_SCOPE = re.compile(r"[!-+.0-~-]*")
 
 
-def is_region(name: str) -> bool:
-    """Tell whether botocore takes a name for a region (botocore.utils.validate_region_name)."""
-    return _REGION.fullmatch(name) is not None
+def is_scope(name: str) -> bool:
+    """Return whether a region's name can be part of a signature's scope, which " ", "," and "/" delimit."""
+    return _SCOPE.fullmatch(name) is not None

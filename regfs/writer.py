@@ -6,9 +6,13 @@ What is kept between two writers, and how a crash between any two requests is su
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from regfs import unclosed
 from regfs.resume import ResumableUpload
+from regfs.upload import flat
 from regfs.waiting import sync
 
 if TYPE_CHECKING:
@@ -38,13 +42,19 @@ class FileWriter:
         `append`, and there is neither an upload nor a file.
     """
 
+    _state = "not opened"
+
     def __init__(self, fs: RegistryFileSystem, path: str, *, append: bool = False) -> None:
         self._fs = fs
         self._path = path
-        self._state = ""
+        self._written = 0
+        self._failed = False
+        self._pid = os.getpid()
         self._file: ResumableUpload = sync(
             fs.loop, ResumableUpload.open, fs.client, fs.space.key(path), append
         )
+        self._state = ""
+        unclosed.watch(self)
 
     @property
     def size(self) -> int:
@@ -67,14 +77,15 @@ class FileWriter:
             A part failed. The writer is of no use any more; what an earlier ``close()`` kept is still there.
         """
         self._check()
-        view = memoryview(data).cast("B")
+        view = flat(data)
         written = len(view)
         if written and not self._file.ready:
-            sync(self._fs.loop, self._file.prepare)
+            self._run(self._file.prepare)
         while view:
             view = view[self._file.upload.fill(view) :]
             if view:  # a full part leaves only when more is to come: the last one may be put whole
-                sync(self._fs.loop, self._file.upload.send)
+                self._run(self._file.upload.send)
+        self._written += written
         return written
 
     def commit(self) -> None:
@@ -86,7 +97,7 @@ class FileWriter:
             The writer was closed, committed or cancelled.
         """
         self._check()
-        sync(self._fs.loop, self._file.commit)
+        self._run(self._file.commit)
         self._state = "committed"
 
     def cancel(self) -> None:
@@ -99,7 +110,7 @@ class FileWriter:
         """
         self._check()
         self._state = "cancelled"
-        sync(self._fs.loop, self._file.cancel)
+        self._run(self._file.cancel)
 
     def close(self) -> None:
         """End the writer; without a commit, keep every byte accepted so far for ``append=True``.
@@ -113,7 +124,35 @@ class FileWriter:
             raise ValueError(f"writer of {self._path}: already closed")
         state, self._state = self._state, "closed"
         if not state:
-            sync(self._fs.loop, self._file.suspend)
+            self._run(self._file.suspend)
+
+    def forget(self) -> None:
+        """Report what a writer that was never closed loses, and do not wait.
+
+        As after a crash, the parts that were sent stay in S3, for ``append=True``. What an exception has
+        reported is not reported again.
+        """
+        if self._state or self._pid != os.getpid():
+            return
+        self._state = "dropped"
+        self._file.upload.drop()
+        lost = min(self._written, self._file.upload.filled)
+        if lost and not self._failed:
+            url = self._fs.space.url(self._path)
+            text = (
+                f"the writer of {url} was never closed: {lost} of the {self._written} bytes written are lost"
+            )
+            unclosed.warn(f"{text}; close() keeps them for append=True, commit() publishes them", self)
+
+    def __del__(self) -> None:
+        self.forget()
+
+    def _run(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            sync(self._fs.loop, step)
+        except BaseException:
+            self._failed = True
+            raise
 
     def _check(self) -> None:
         if self._state:

@@ -12,6 +12,7 @@ the tests that are about whole buckets.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ _BROKER = pytest.StashKey[Broker]()
 def pytest_configure(config: pytest.Config) -> None:
     """Shut out the user's own settings; prepare the servers, which start when first asked for."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "REGISTRY_", "FSSPEC_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("AWS_", "REGISTRY_", "REGFS_", "FSSPEC_")) or name.lower().endswith("_proxy"):
             del os.environ[name]
     os.environ.pop("REQUESTS_CA_BUNDLE", None)  # botocore reads it
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
@@ -135,3 +136,12 @@ def _forget_filesystems() -> Iterator[None]:
     loaded = sys.modules.get("regfs.filesystem")
     if loaded is not None:
         loaded.RegistryFileSystem.clear_instance_cache()
+
+
+@pytest.fixture(autouse=True)
+def _restore_log_level() -> Iterator[None]:
+    """Set the logger's level back: a filesystem with ``loglevel`` lowers it for the whole process."""
+    logger = logging.getLogger("regfs")
+    level = logger.level
+    yield
+    logger.setLevel(level)

@@ -40,6 +40,8 @@ class Request:
     headers: dict[str, str]
     """Names in lower case."""
     status: int = 0
+    body: bytes = b""
+    """Of a request that was answered in the server's place."""
 
     def __repr__(self) -> str:
         query = "&".join(f"{name}={value}" if value else name for name, value in self.query.items())
@@ -68,6 +70,42 @@ class Fate:
     how: Literal["reset", "closed", "stalled"] = "reset"
     drip: float = 0.0
     spoil: bool = False
+
+
+class Throttling:
+    """A fault: answers in the server's place whatever is more than `rate` requests a second.
+
+    Parameters
+    ----------
+    rate : float
+        Requests a second that come through; infinite lifts it.
+    burst : float
+        Requests that come through at once after a rest.
+    answer : callable
+        Makes the raw response to the others; the method tells whether it may have a body.
+
+    Attributes
+    ----------
+    refused : int
+        How many were.
+    """
+
+    def __init__(self, rate: float, burst: float, answer: Callable[[Request], bytes]) -> None:
+        self.rate, self._burst, self._answer = rate, burst, answer
+        self.refused = 0
+        self._tokens, self._filled = burst, time.monotonic()
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> bytes | None:
+        with self._lock:
+            now = time.monotonic()
+            self._tokens = min(self._burst, self._tokens + (now - self._filled) * self.rate)
+            self._filled = now
+            if self._tokens >= 1:
+                self._tokens -= 1
+                return None
+            self.refused += 1
+        return self._answer(request)
 
 
 @dataclass
@@ -358,7 +396,7 @@ def _answer(down: _Connection, request: Request, answer: bytes) -> bool:
         down.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = _body_of_request(request)
     while not body.done:  # to the end, so that the connection can go on
-        down.read_body(body)
+        request.body += down.read_body(body)
     down.socket.sendall(answer)
     return (
         "close" not in _headers(answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n").get("connection", "").lower()

@@ -25,6 +25,9 @@ Work = Callable[[RegistryFileSystem], Awaitable[None]]
 
 @asynccontextmanager
 async def opened(options: dict[str, Any]) -> AsyncIterator[RegistryFileSystem]:
+    gc.collect()  # s3fs closes what an earlier test dropped in a task of the loop that runs now
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
     fs = RegistryFileSystem(**options, asynchronous=True, chunksize=CHUNK, skip_instance_cache=True)
     try:
         yield fs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from regfs import RegistryFileSystem
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from proxy import CountingProxy, Request
     from servers import Place
 
 SIZES = {"a/1": 100, "a/2": 3 * 2**20 + 7, "a/b/3": 0}
@@ -83,3 +86,33 @@ def test_one_file(fs: RegistryFileSystem, tmp_path: Path) -> None:
 def test_a_copy_of_what_is_missing(fs: RegistryFileSystem, on_error: str | None, recursive: bool) -> None:
     with pytest.raises(FileNotFoundError):
         fs.copy(["/a/1", "/missing"], ["/copy/1", "/copy/2"], recursive=recursive, on_error=on_error)
+
+
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+def test_an_upload_counts_what_is_stored(
+    proxied_options: dict[str, Any], proxy: CountingProxy, tmp_path: Path
+) -> None:
+    size = 15 * 2**20 + 1
+    (tmp_path / "large").write_bytes(bytes(size))
+    noting = Noting()
+    counted: list[tuple[int, int]] = []
+    lock = threading.Lock()
+    sent = 0
+
+    def watch(request: Request) -> None:
+        """Let the parts through one after the other, in whatever order they come."""
+        nonlocal sent
+        with lock:
+            deadline = time.monotonic() + 20
+            while noting.value < sent and time.monotonic() < deadline:
+                time.sleep(0.01)
+            counted.append((noting.value, sent))
+            if request.method == "PUT":
+                sent += int(request.headers["content-length"])
+
+    proxy.fault = watch
+    fs = RegistryFileSystem(**proxied_options, chunksize=5 * 2**20)
+    fs.put_file(str(tmp_path / "large"), "/large", callback=noting)
+    assert len(counted) == 6, "it is begun, has four parts, and is completed"
+    assert all(value == before for value, before in counted), counted
+    assert noting.value == noting.size == sent == size

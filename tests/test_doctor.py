@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from proxy import Fate
 
 from regfs.doctor import examination
 from regfs.doctor.checks import Check, Verdict
@@ -232,7 +233,7 @@ ACTIONS = {
 }
 """All others: s3:PutObject."""
 DEPENDENT = {
-    "ListObjectsV2": {"list after write"},
+    "ListObjectsV2": {"list after write", "links"},
     "PutObject": {
         *("PutObject again", "If-None-Match", "checksum", "CopyObject", "UploadPartCopy"),
         *("list after write", "encryption", "storage class"),
@@ -296,6 +297,90 @@ def test_what_cannot_be_removed_is_named(
     for key in [*keys, *(key for key, _ in uploads)]:
         assert f"regfs://{raw.bucket}/{key}" in found["clean-up"].found
     assert f"regfs rm -r regfs://{raw.bucket}/.regfs-doctor-" in found["clean-up"].advice
+
+
+WRITES = ("PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart", "UploadPartCopy")
+REMOVALS = ("DeleteObject", "DeleteObjects", "AbortMultipartUpload", "CompleteMultipartUpload")
+
+
+@on_seaweedfs
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
+def test_what_was_never_made_is_not_left_behind(
+    proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place, listed: bool
+) -> None:
+    """All puts are denied, and so is their removal: there is nothing to be removed."""
+    reads = () if listed else ("ListObjectsV2", "ListMultipartUploads", "HeadObject", "GetObject")
+    deny(proxy, *WRITES, *REMOVALS, *reads)
+    found = examine(proxied_options)
+    assert {"PutObject", "CreateMultipartUpload", "DeleteObject"} <= verdicts(found, Verdict.FAILED)
+    assert found["clean-up"] == Check("clean-up", Verdict.OK, "nothing is left behind")
+    assert (raw.keys(), raw.uploads()) == ([], [])
+
+
+@on_seaweedfs
+def test_only_what_was_made_is_named(
+    proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place
+) -> None:
+    """Of five objects one is made; nothing can be removed, listed or looked at."""
+    denied_ = (*WRITES[1:], *REMOVALS, "ListObjectsV2", "ListMultipartUploads", "HeadObject")
+    deny(proxy, *denied_)
+    found = examine({**proxied_options, "checksum_disabled": True})["clean-up"]
+    (key,) = raw.keys()
+    assert found.verdict is Verdict.FAILED
+    assert found.found == f"left behind: regfs://{raw.bucket}/{key}"
+
+
+def lost(proxy: CountingProxy, kind: str, *denied_: str) -> None:
+    """Lose the answers to one request, which the service carries out, and deny others."""
+
+    def answer(request: Request) -> bytes | Fate | None:
+        if KINDS[kind](request):
+            return Fate(answer=-1)
+        return denied(request) if any(KINDS[each](request) for each in denied_) else None
+
+    proxy.fault = answer
+
+
+@on_seaweedfs
+@pytest.mark.parametrize("looked", ["ListObjectsV2", "HeadObject", ""])
+def test_a_put_whose_answer_is_lost(
+    proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place, looked: str
+) -> None:
+    """It is left behind for certain where the service can be asked, else perhaps."""
+    asking = {"ListObjectsV2", "HeadObject"} - {looked}
+    lost(proxy, "PutObject", "DeleteObject", "DeleteObjects", *asking)
+    found = examine({**proxied_options, "maxretries": 0, "checksum_disabled": True})["clean-up"]
+    (key,) = (key for key in raw.keys() if key.endswith("/object"))
+    if looked:
+        assert found.verdict is Verdict.FAILED
+        assert found.found.startswith("left behind: ")
+    else:
+        assert "perhaps left behind, as no answer came: " in found.found
+    assert f"regfs://{raw.bucket}/{key}" in found.found
+    assert f"{key.removesuffix('object')}spoilt" not in found.found
+
+
+@on_seaweedfs
+def test_an_upload_whose_answer_is_lost(
+    proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place
+) -> None:
+    lost(proxy, "CreateMultipartUpload", "ListMultipartUploads")
+    found = examine({**proxied_options, "maxretries": 0})["clean-up"]
+    ((key, _),) = raw.uploads()
+    text = f"perhaps left behind, as no answer came: an upload of regfs://{raw.bucket}/{key}"
+    assert (found.verdict, found.found) == (Verdict.WARNING, text)
+    assert "regfs uploads --older-than 1d --abort" in found.advice
+
+
+@on_seaweedfs
+@pytest.mark.parametrize("kind", ["CompleteMultipartUpload", "AbortMultipartUpload", "CopyObject"])
+def test_a_lost_answer_leaves_nothing_behind(
+    proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place, kind: str
+) -> None:
+    lost(proxy, kind)
+    found = examine({**proxied_options, "maxretries": 0})
+    assert (raw.keys(), raw.uploads()) == ([], [])
+    assert found["clean-up"] == Check("clean-up", Verdict.OK, "nothing is left behind")
 
 
 @on_seaweedfs

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from fsspec.callbacks import Callback
 
-from regfs import InvalidPathError, ParameterError, RegistryFileSystem
+from regfs import InvalidPathError, ParameterError, RegistryFileSystem, StorageDriver
 from regfs.s3 import checksums
 
 if TYPE_CHECKING:
@@ -220,7 +220,8 @@ class TestOpen:
         for mode, compression in (("wb", None), ("w", None), ("wb", "gzip")):
             f: Any = fs.open("/x", mode, compression=compression)
             f.write(pattern(20) if "b" in mode else "text")
-            del f
+            with pytest.warns(ResourceWarning, match="never closed"):
+                del f
         assert raw.keys() == []
 
     def test_compression_and_text(self, fs: RegistryFileSystem, raw: Place) -> None:
@@ -459,6 +460,62 @@ class TestChanging:
         assert fs.cat_file("/e/f/x") == b""
 
 
+class TestMadeDirectories:
+    """S3 has none; who made one may list it all the same."""
+
+    def test_are_empty(self, fs: RegistryFileSystem, raw: Place) -> None:
+        with pytest.raises(FileNotFoundError):
+            fs.ls("/a/b")
+        fs.mkdir("/a/b")
+        assert fs.ls("/a/b") == []
+        assert fs.ls("/a/b", detail=False) == []
+        assert raw.keys() == []
+        fs.pipe_file("/a/b/x", b"")
+        assert fs.ls("/a/b", detail=False) == ["/a/b/x"]
+
+    def test_do_not_hide_a_file(self, fs: RegistryFileSystem) -> None:
+        fs.mkdir("/a")
+        fs.pipe_file("/a", b"")
+        assert fs.ls("/a", detail=False) == ["/a"]
+
+    def test_are_nothing_else(self, fs: RegistryFileSystem, options: dict[str, Any]) -> None:
+        fs.mkdir("/a")
+        assert not fs.exists("/a")
+        assert fs.ls("/") == []
+        assert fs.find("/", withdirs=True) == ["/"]
+        driver = StorageDriver(fs)
+        for call in (driver.stat, driver.list, driver.delete):
+            with pytest.raises(FileNotFoundError):
+                call("/a")
+        with pytest.raises(FileNotFoundError):
+            RegistryFileSystem(**options, skip_instance_cache=True).ls("/a")
+
+    @pytest.mark.parametrize(
+        "forget",
+        [
+            lambda fs: fs.rmdir("/a"),
+            lambda fs: fs.rm("/a", recursive=True),
+            lambda fs: fs.cp("/x", "/y"),
+            lambda fs: fs.put(__file__, "/y"),
+        ],
+    )
+    def test_are_forgotten(
+        self, fs: RegistryFileSystem, forget: Callable[[RegistryFileSystem], None]
+    ) -> None:
+        fs.pipe_file("/x", b"")
+        fs.mkdir("/a")
+        with contextlib.suppress(FileNotFoundError):
+            forget(fs)
+        with pytest.raises(FileNotFoundError):
+            fs.ls("/a")
+
+    def test_take_no_request(self, proxied_options: dict[str, Any], proxy: CountingProxy) -> None:
+        fs = RegistryFileSystem(**proxied_options)
+        fs.makedirs("/a/b")
+        fs.rmdir("/a/b")
+        assert proxy.requests == []
+
+
 class TestUrls:
     def test_paths_and_urls_are_one(self, fs: RegistryFileSystem, options: dict[str, Any]) -> None:
         bucket = options["bucket"]
@@ -644,7 +701,7 @@ class TestBadInput:
 
     def test_unknown_option(self, options: dict[str, Any]) -> None:
         with pytest.raises(ParameterError, match="chunksize"):
-            RegistryFileSystem(**options, chunk_size=CHUNK)
+            RegistryFileSystem(**options, chunk_size=CHUNK)  # type: ignore[call-arg]  # on purpose
 
 
 class TestRequests:
@@ -682,9 +739,7 @@ class TestRequests:
         self, counted: RegistryFileSystem, proxy: CountingProxy, raw: Place, n: int
     ) -> None:
         names = [f"/d/{i:05}" for i in range(n)]
-        RegistryFileSystem(**raw.options, maxrequestspersecond=0, batch_size=16).pipe(
-            dict.fromkeys(names, b"")
-        )
+        RegistryFileSystem(**raw.options, batch_size=16).pipe(dict.fromkeys(names, b""))
         for i in range(20):
             raw.put(f"d-{i}", b"")
         pages = -(-n // 1000)

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
 from servers import Server
 
 from regfs import local
+from regfs.driver import StorageDriver
+from regfs.filesystem import RegistryFileSystem
 from regfs.local import LocalS3
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -269,7 +272,7 @@ class Script:
 
     def end(self, sent: str = "") -> tuple[int, str]:
         """Wait for its end; return the exit code and what else it printed."""
-        output, errors = self.process.communicate(sent, timeout=20)
+        output, errors = self.process.communicate(sent, timeout=60)
         return self.process.returncode, output + errors
 
 
@@ -296,6 +299,20 @@ def test_the_command_ends_with_0_on_a_signal(private: Path, number: signal.Signa
         # At once: the command waits for the server.
         assert not is_listening(port_of(options["regionendpoint"]))
         assert list(private.iterdir()) == []
+
+
+def test_the_command_prints_a_configuration(private: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    config = tmp_path_factory.mktemp("config") / "config.yml"
+    command = [sys.executable, "-m", "regfs.local", "--print-config", "--bucket", "abc"]
+    with config.open("wb") as file, subprocess.Popen(command, stdout=file) as process:
+        try:
+            wait_for(lambda: config.read_text().endswith("secure: false\n"), "the configuration is written")
+            fs = RegistryFileSystem(config=str(config))
+            fs.pipe("/a", b"content")
+            assert (fs.space.bucket, fs.cat("/a")) == ("abc", b"content")
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 ENDINGS = {
@@ -368,3 +385,29 @@ def test_the_command_tells_what_is_wrong(
     assert output.out == ""
     assert output.err.startswith("regfs.local: bucket 'Upper': S3 allows")
     assert output.err.count("\n") == 1
+
+
+# -- a place that is not this server --------------------------------------------------------------------
+
+
+def test_check() -> None:
+    with LocalS3(bucket="trial") as server:
+        fs = RegistryFileSystem(**server.storage_options)
+        places = (server.storage_options, fs, StorageDriver(fs), DirFileSystem("/a", fs))
+        for place in places:
+            server.check(place)
+        other = {**server.storage_options, "regionendpoint": "http://127.0.0.1:9"}
+        aws = {"bucket": "mine", "region": "eu-west-1", "anon": True}
+        for options in (other, aws):
+            for place in (
+                options,
+                RegistryFileSystem(**options),
+                StorageDriver(RegistryFileSystem(**options)),
+            ):
+                with pytest.raises(ValueError, match="is not this server"):
+                    server.check(place)
+    for place in places[1:]:
+        with pytest.raises(ValueError, match="is not this server, stopped"):
+            server.check(place)
+    with pytest.raises(ValueError, match="regionendpoint is not set: is not this server, stopped"):
+        server.check(aws)

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regfs import values
-from regfs.parameters import PARAMETERS, DriverParameters, ParameterError, parameter_table
+from regfs.parameters import _ELSEWHERE, PARAMETERS, DriverParameters, ParameterError, parameter_table
 
 MIB, GIB = 2**20, 2**30
 AWS: dict[str, Any] = {"bucket": "b", "region": "eu-west-1"}
 OTHER: dict[str, Any] = {"bucket": "b", "regionendpoint": "localhost:8333"}
 KEYS = {"accesskey": "AKIDEXAMPLE", "secretkey": "wJalrXUtnFEMI"}
 SECTION = "storage:\n  s3:\n    bucket: b\n    region: eu-west-1\n"
-S3, S3AWS = "REGISTRY_STORAGE_S3_", "REGISTRY_STORAGE_S3AWS_"
+S3, S3AWS, S3_V2 = "REGISTRY_STORAGE_S3_", "REGISTRY_STORAGE_S3AWS_", "REGISTRY_STORAGE_S3_V2_"
 
 
 def make(mapping: dict[str, Any], **more: Any) -> DriverParameters:
@@ -48,11 +48,11 @@ def config(tmp_path: Path) -> Any:
 class TestTable:
     def test_keys_and_defaults(self) -> None:
         p = make(AWS)
-        assert (p.chunk_size, p.max_retries, p.max_requests_per_second) == (10 * MIB, 5, 350)
+        assert (p.chunk_size, p.max_retries, p.max_requests_per_second) == (10 * MIB, 5, 0)
         assert (p.multipart_copy_chunk_size, p.multipart_copy_threshold_size) == (32 * MIB, 32 * MIB)
         assert (p.multipart_copy_max_concurrency, p.root_directory, p.parallel_walk) == (100, "", False)
         assert (p.secure, p.v4_auth, p.encrypt, p.skip_verify) == (True, True, False, False)
-        assert (p.storage_class, p.object_acl, p.log_level) == ("STANDARD", "private", "off")
+        assert (p.storage_class, p.object_acl, p.log_level) == ("STANDARD", "", "off")
         assert (p.force_path_style, p.checksum_algorithm, p.checksum_disabled) == (None, "", False)
         assert {k for k, row in PARAMETERS.items() if row.secret} == {
             "accesskey",
@@ -95,6 +95,15 @@ class TestSizes:
             ("5MiB", 5 * MIB),
             ("5 GiB", 5 * GIB),
             ("0.004TiB", None),
+            # As Go's strconv.ParseInt with base 0, and go-yaml before it.
+            ("0x500000", 5 * MIB),
+            ("0o24000000", 5 * MIB),
+            ("024000000", 5 * MIB),
+            ("0b10100000000000000000000", 5 * MIB),
+            ("10_485_760", 10 * MIB),
+            ("+10485760", 10 * MIB),
+            ("1e7", 10_000_000),
+            ("08000000", 8_000_000),
         ],
     )
     def test_accepted(self, value: Any, size: int | None) -> None:
@@ -123,8 +132,12 @@ class TestSizes:
             pytest.param(10**5000, id="huge"),
             "٥242880",
             "10\n",
-            "0x500000",
-            "10_000_000",
+            "0x",
+            "-0x500000",
+            "0x500000MiB",
+            "0o98",
+            "10__",
+            "_",
             "10M",
             "10K",
             "6PiB",
@@ -194,17 +207,24 @@ class TestSizes:
 
 
 class TestBooleans:
-    @pytest.mark.parametrize("value", [True, 1, "1", "t", "T", "TRUE", "true", "True"])
+    @pytest.mark.parametrize(
+        "value", [True, 1, "1", "t", "T", "TRUE", "true", "True", "y", "yes", "Yes", "ON"]
+    )
     def test_true(self, value: Any) -> None:
         assert make(AWS, encrypt=value).encrypt is True
 
-    @pytest.mark.parametrize("value", [False, 0, "0", "f", "F", "FALSE", "false", "False"])
+    @pytest.mark.parametrize(
+        "value", [False, 0, "0", "f", "F", "FALSE", "false", "False", "n", "N", "no", "NO", "off", "Off"]
+    )
     def test_false(self, value: Any) -> None:
         assert make(AWS, secure=value).secure is False
 
     @given(st.text() | st.floats() | st.integers().filter(lambda n: n not in (0, 1)) | st.binary())
     def test_the_rest(self, value: Any) -> None:
-        if value not in ("1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"):
+        words = (
+            "1 t T TRUE true True y Y yes Yes YES on On ON 0 f F FALSE false False n N no No NO off Off OFF"
+        )
+        if value not in words.split():
             assert "TRUE" in str(refused(AWS, encrypt=value))
 
     def test_a_huge_number(self) -> None:
@@ -268,6 +288,16 @@ class TestText:
             ("loglevel", "debugwithsigning", "debugwithsigning"),
             ("loglevel", False, "off"),
             ("loglevel", "Debug", "debug"),
+            # YAML of the registry makes false of each of these.
+            ("loglevel", "false", "off"),
+            ("loglevel", "No", "off"),
+            # GitLab's, of its two drivers
+            ("loglevel", "logoff", "off"),
+            ("loglevel", "logdebug", "logdebug"),
+            ("loglevel", "LogDebugWithHTTPBody", "logdebugwithhttpbody"),
+            ("loglevel", "logsigning,logretries", "logsigning,logretries"),
+            ("loglevel", "logrequest, logresponse", "logrequest,logresponse"),
+            ("loglevel", "logsigning,logoff,logretries", "off"),
         ],
     )
     def test_choices(self, key: str, value: Any, stored: str) -> None:
@@ -275,7 +305,7 @@ class TestText:
         assert make(AWS, **{key: stored}).to_mapping().get(key, stored) == stored
 
     @pytest.mark.parametrize("key", ["storageclass", "objectacl", "checksum_algorithm", "loglevel"])
-    @pytest.mark.parametrize("value", ["nope", 1, True, "public", " "])
+    @pytest.mark.parametrize("value", ["nope", 1, True, "public", " ", ","])
     def test_no_choice(self, key: str, value: Any) -> None:
         assert refused(AWS, **{key: value}).key == key
 
@@ -366,9 +396,14 @@ class TestRegion:
         assert make(OTHER).region == ""
         assert make(OTHER, region="garage").region == "garage"
 
-    @pytest.mark.parametrize("region", ["my region", "ü", "-a", "a-", "12", "a.b", "x" * 64])
-    def test_no_region_at_all(self, region: str) -> None:
-        """botocore would refuse it, with InvalidRegionError, at the first request only."""
+    @pytest.mark.parametrize("region", ["test_region", "-a", "a-", "12", "a.b", "x" * 64, "~", "a:b"])
+    def test_of_another_service_by_any_name(self, region: str) -> None:
+        """botocore would refuse it; tests/regression sends requests with one."""
+        assert make(OTHER, region=region).region == region
+        refused({"bucket": "b"}, region=region)
+
+    @pytest.mark.parametrize("region", ["my region", "ü", "a/b", "a,b"])
+    def test_what_no_signature_can_hold(self, region: str) -> None:
         assert refused(OTHER, region=region).key == "region"
 
     def test_signature_version_2(self) -> None:
@@ -411,6 +446,8 @@ class TestEndpoints:
             ("HTTPS://H/a//", False, "https://H/a"),
             ("h.", False, "http://h."),
             ("[::1]:9000", False, "http://[::1]:9000"),
+            ("minio_1:9000", False, "http://minio_1:9000"),
+            ("http://_minio_server_", True, "http://_minio_server_"),
             ("10.0.0.1", True, "https://10.0.0.1"),
             ("HTTP://h", True, "http://h"),
         ],
@@ -436,7 +473,6 @@ class TestEndpoints:
             "h:0",
             "h:99999",
             "a..b",
-            "minio_1:9000",
             "http://h/../x",
             "h/.",
             "h/%2e%2e/x",
@@ -493,6 +529,8 @@ class TestEndpoints:
             (OTHER, None, True),
             (OTHER, "false", False),
             (OTHER, True, True),
+            ({"bucket": "b", "regionendpoint": "http://127.0.0.1:9000"}, False, True),
+            ({"bucket": "b", "regionendpoint": "[::1]:9000"}, False, True),
         ],
     )
     def test_path_style(self, place: dict[str, Any], forced: Any, style: bool) -> None:
@@ -503,12 +541,15 @@ class TestContradictions:
     @pytest.mark.parametrize(
         ("place", "given", "key"),
         [
-            (AWS, {"keyid": "k"}, "keyid"),
-            (AWS, {"keyid": "k", "encrypt": "false"}, "keyid"),
             (OTHER, {"accelerate": True}, "accelerate"),
             (AWS, {"accelerate": True, "forcepathstyle": True}, "accelerate"),
-            (OTHER, {"usedualstack": "t"}, "usedualstack"),
+            (AWS, {"accelerate": True, "usefipsendpoint": True}, "accelerate"),
+            (AWS, {"accelerate": True, "bucket": "with.dots"}, "accelerate"),
+            ({"bucket": "b", "region": "cn-north-1"}, {"accelerate": True}, "accelerate"),
+            ({"bucket": "b", "region": "cn-north-1"}, {"usefipsendpoint": True}, "usefipsendpoint"),
             (OTHER, {"usefipsendpoint": 1}, "usefipsendpoint"),
+            (AWS, {"objectownership": True, "objectacl": "public-read"}, "objectownership"),
+            (AWS, {**KEYS, "credentialsconfigpath": "/f"}, "credentialsconfigpath"),
         ],
     )
     def test_refused(self, place: dict[str, Any], given: dict[str, Any], key: str) -> None:
@@ -516,6 +557,10 @@ class TestContradictions:
 
     def test_accepted(self) -> None:
         assert make(AWS, keyid="k", encrypt=True).key_id == "k"
+        # The registry ignores these.
+        assert make(AWS, keyid="k").key_id == "k"
+        assert not make(AWS, keyid="k", encrypt="false").encrypt
+        assert not make(OTHER, usedualstack="t").use_dual_stack
         assert make(AWS, accelerate=True, usedualstack=True).accelerate
         assert make(AWS, usefipsendpoint=True).use_fips_endpoint
 
@@ -540,6 +585,52 @@ class TestKeys:
 
     def test_nothing_near(self) -> None:
         assert "did you mean" not in str(refused(AWS, zzzzzz=1))
+
+    @pytest.mark.parametrize(
+        ("key", "meant"),
+        [
+            ("key", "accesskey"),
+            ("secret", "secretkey"),
+            ("token", "sessiontoken"),
+            ("endpoint_url", "regionendpoint"),
+            ("use_ssl", "secure"),
+            ("default_block_size", "chunksize"),
+            ("aws_access_key_id", "accesskey"),
+            ("AWS_SECRET_ACCESS_KEY", "secretkey"),
+            ("aws_session_token", "sessiontoken"),
+            ("region_name", "region"),
+            ("endpoint_override", "regionendpoint"),
+        ],
+    )
+    def test_what_other_libraries_call_it(self, config: Any, key: str, meant: str) -> None:
+        error = refused(AWS, **{key: "topsecret"})
+        assert str(error) == f"{key!r}: unknown parameter; did you mean {meant!r}?"
+        variable = S3 + key.upper()
+        with pytest.raises(ParameterError) as caught:
+            config(SECTION, {variable: "topsecret"})
+        assert str(caught.value) == f"{variable}: unknown parameter; did you mean {S3 + meant.upper()}?"
+
+    @pytest.mark.parametrize(
+        ("key", "told"),
+        [
+            ("client_kwargs", ("regionendpoint", "region", "skipverify")),
+            ("config_kwargs", ("forcepathstyle", "maxretries")),
+            ("s3_additional_kwargs", ("encrypt", "keyid", "storageclass", "objectacl")),
+            ("anon", ("RegistryFileSystem(anon=True",)),
+            ("profile", ("AWS_PROFILE", "credentialsconfigpath")),
+            ("verify", ("skipverify",)),
+        ],
+    )
+    def test_what_is_several_parameters_or_none(self, key: str, told: tuple[str, ...]) -> None:
+        text = str(refused(AWS, **{key: {"aws_secret": "topsecret"}}))
+        assert text.startswith(f"{key!r}: unknown parameter; ")
+        assert [word for word in told if word not in text] == []
+        assert "topsecret" not in text
+
+    def test_no_name_of_another_library_is_a_parameter(self) -> None:
+        assert not set(_ELSEWHERE) & {name.replace("_", "") for name in PARAMETERS}
+        named = {meant for meant in _ELSEWHERE.values() if " " not in meant}
+        assert named <= set(PARAMETERS)
 
     @pytest.mark.parametrize("key", ["secretkey:hunter2pw", "secretkey=hunter2pw"])
     def test_a_value_within_the_key(self, key: str) -> None:
@@ -771,7 +862,7 @@ class TestConfig:
         ) == make(AWS)
 
     def test_the_type_from_the_environment(self, config: Any) -> None:
-        for kind, prefix in (("s3", S3), ("s3aws", S3AWS)):
+        for kind, prefix in (("s3", S3), ("s3aws", S3AWS), ("s3_v2", S3_V2)):
             environ = {"REGISTRY_STORAGE": kind, prefix + "BUCKET": "b", prefix + "REGION": "eu-west-1"}
             assert config("storage: {filesystem: {rootdirectory: /x}}", environ) == make(AWS)
         with pytest.raises(ParameterError, match="filesystem"):
@@ -781,7 +872,7 @@ class TestConfig:
 
     @pytest.mark.parametrize("text", ["", "version: 0.1", "storage: {delete: {enabled: true}}"])
     def test_the_section_from_the_environment(self, config: Any, text: str) -> None:
-        for prefix in (S3, S3AWS):
+        for prefix in (S3, S3AWS, S3_V2):
             assert config(text, {prefix + "BUCKET": "b", prefix + "REGION": "eu-west-1"}) == make(AWS)
 
     def test_the_process_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -796,10 +887,18 @@ class TestConfig:
             ({S3 + "BUKET": "hunter2pw"}, [S3 + "BUKET", "bucket"]),
             ({S3 + "REGION": "nowhere"}, [S3 + "REGION"]),
             ({S3AWS + "BUCKET": "c"}, [S3AWS + "BUCKET"]),
-            ({S3 + "maxretries": "3"}, [S3 + "maxretries"]),
-            ({S3 + "KEYID": "k"}, [S3 + "KEYID"]),
+            ({"REGISTRY_STORAGE_s3_MAXRETRIES": "3"}, [S3 + "MAXRETRIES"]),
+            ({S3 + "maxretrie": "3"}, [S3 + "maxretrie", S3 + "MAXRETRIES"]),
             ({S3 + "\u212aEYID": "k"}, [S3]),
-            ({S3[:-1]: "{bucket: hunter2pw}"}, [S3[:-1]]),
+            ({S3[:-1]: "hunter2pw"}, [S3[:-1], "text", "mapping"]),
+            ({S3[:-1]: "{buket: hunter2pw}"}, [S3[:-1], "bucket"]),
+            ({S3[:-1]: "{bucket: [hunter2pw"}, [S3[:-1], "YAML"]),
+            ({S3 + "SECRETKEY": "hunter2pw: x"}, [S3 + "SECRETKEY", "single quotes"]),
+            ({S3 + "SECRETKEY": "*hunter2pw"}, [S3 + "SECRETKEY", "single quotes"]),
+            ({S3 + "SECRETKEY": "@hunter2pw"}, [S3 + "SECRETKEY", "single quotes"]),
+            ({S3 + "SECRETKEY": "!!int hunter2pw"}, [S3 + "SECRETKEY", "tag"]),
+            ({S3_V2 + "BUCKET": "c"}, [S3_V2 + "BUCKET", S3 + "BUCKET"]),
+            ({"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "/x"}, ["FILESYSTEM_ROOTDIRECTORY", "unset"]),
         ],
     )
     def test_wrong_variables(self, config: Any, environ: dict[str, str], told: list[str]) -> None:
@@ -812,6 +911,11 @@ class TestConfig:
         ("text", "told"),
         [
             ("storage: {s3: {}, s3aws: {}}", "both"),
+            (
+                "storage: {s3: {bucket: b}, filesystem: {rootdirectory: /x}}",
+                "storage.s3 and storage.filesystem",
+            ),
+            ("storage: {s3: {}, s3_v2: {}, cache: {}}", "storage.s3 and storage.s3_v2"),
             ("storage: {filesystem: {rootdirectory: /x}}", "storage.filesystem"),
             ("", "storage"),
             ("- a", "storage"),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.retries.standard import ThrottledRetryableChecker
 from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs import ThrottledError
-from regfs.errors import retry_after, translate
+from regfs.errors import THROTTLING, retry_after, translate
 from regfs.s3.retry import pause
 
 
@@ -66,3 +67,7 @@ def test_the_error_carries_it_also_through_a_pickle() -> None:
     copy = pickle.loads(pickle.dumps(failure))
     assert (copy.retry_after, copy.errno, str(copy)) == (7, failure.errno, str(failure))
     assert translate(throttled(), "regfs://b/a").retry_after is None  # type: ignore[attr-defined]  # of ThrottledError
+
+
+def test_what_botocore_takes_for_throttling_is_known() -> None:
+    assert set(ThrottledRetryableChecker._THROTTLED_ERROR_CODES) <= THROTTLING

@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from regfs.doctor.checks import Check, Verdict, failed, ok, skipped, warning
+from regfs.errors import PLAIN, WITHOUT_TLS
 from regfs.s3.fast import trust
 
 TIMEOUT = 5.0
@@ -24,9 +25,6 @@ TIMEOUT = 5.0
 EXPIRES_SOON = timedelta(days=14)
 SKEW_NOTED, SKEW_REFUSED = timedelta(minutes=5), timedelta(minutes=15)
 """How far two clocks may be apart: without a word, and until S3 refuses signatures."""
-
-_PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE")
-"""OpenSSL's reasons where what answers speaks no TLS."""
 # OpenSSL's X509_V_ERR_*
 _CERTIFICATE = {
     9: ("is not valid yet", "set this machine's clock, or the certificate"),
@@ -93,7 +91,7 @@ def _name(host: str, port: int, through: str) -> list[str] | Check:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
-        what = "HTTP_PROXY" if through else "regionendpoint (or region), or this machine's name server"
+        what = "HTTP_PROXY" if through else "regionendpoint, region or forcepathstyle, or the name server"
         reason = exc.strerror if isinstance(exc, OSError) else "no host name"
         return failed("name", f"{host}{through} has no address: {reason}", f"correct {what}")
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -143,9 +141,8 @@ def _tls(host: str, port: int, *, verify: bool) -> Check:
             "TLS", text, advice.replace(", or set skipverify: true", "") + ", and unset skipverify"
         )
     except ssl.SSLError as exc:
-        if any(reason in str(exc.reason) for reason in _PLAIN):
-            text = "set secure: false, or begin regionendpoint with http://"
-            return failed("TLS", f"{host}:{port} speaks HTTP without TLS", text)
+        if any(reason in str(exc.reason) for reason in PLAIN):
+            return failed("TLS", f"{host}:{port} speaks HTTP without TLS", WITHOUT_TLS)
         return failed("TLS", f"no handshake with {host}:{port}: {exc.reason}", "correct the service's TLS")
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__

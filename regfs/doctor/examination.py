@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from regfs.catalog.database import locked, notice
+from regfs.catalog.lost import UNTRUE, seem_lost
 from regfs.catalog.search import no_registry
 from regfs.catalog.source import Source
 from regfs.doctor import endpoint
 from regfs.doctor.checks import Check, Report, Verdict, failed, ok, skipped, warning
 from regfs.doctor.permissions import code_of
 from regfs.doctor.trial import Trial
+from regfs.errors import from_registry
+from regfs.goyaml import ConfigurationWarning
 from regfs.layout import ROOT
+from regfs.notices import recorded
 from regfs.values import ParameterError
 from regfs.waiting import sync
 
@@ -90,7 +96,8 @@ class _Examination:
 
     def run(self) -> None:
         try:
-            fs = self._make()
+            with recorded(ConfigurationWarning) as texts:
+                fs = self._make()
         except (ParameterError, OSError) as exc:
             told = f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) else str(exc)
             self._note(failed("parameters", told, "correct the parameter"))
@@ -100,6 +107,8 @@ class _Examination:
             f"bucket {p.bucket}, root directory /{fs.space.base.rstrip('/')}, {p.endpoint_url or p.region}"
         )
         self._note(ok("parameters", shown))
+        for text in texts:
+            self._note(warning("configuration", text, "write each key once"))
         url = self._address(fs)
         if not url:
             return
@@ -110,15 +119,19 @@ class _Examination:
                 return
         if sync(fs.loop, self._inside, fs):
             self._registry(fs)
+            self._metadata(Source(fs))
 
     def _address(self, fs: RegistryFileSystem) -> str:
-        if fs.parameters.endpoint_url:
-            return fs.parameters.endpoint_url
+        """Return the URL of the host that requests are sent to; "" where there are no credentials."""
         try:
-            return str(sync(fs.loop, fs.set_session).meta.endpoint_url)
+            url, _ = sync(fs.loop, fs.client.lane.address)
         except Exception as exc:  # noqa: BLE001 - botocore's own errors, for which there is a translation
-            self._note(failed("credentials", str(fs.client.lane.failed("", exc).strerror), "correct that"))
+            if sync(fs.loop, self._credentials, fs):
+                text = str(fs.client.lane.failed("", exc).strerror)
+                self._note(failed("name", text, "correct region or regionendpoint"))
             return ""
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc}"
 
     # -- with the credentials -------------------------------------------------------------------------
 
@@ -160,6 +173,11 @@ class _Examination:
             code = ""
         except OSError as exc:
             code = code_of(exc) or str(exc.strerror)
+            if from_registry(exc.__cause__):
+                text = "give S3's address in regionendpoint"
+                self._note(failed("signature", "a registry answers there, and not S3", text))
+                self._note(skipped("everything else", "needs the bucket"))
+                return False
         if code in _NOT_ACCEPTED:
             self._note(failed("signature", *_NOT_ACCEPTED[code]))
         elif code == "NoSuchBucket":
@@ -226,3 +244,28 @@ class _Examination:
             self._note(warning("registry", f"none here, but under {', '.join(elsewhere)}", text))
         else:
             self._note(ok("registry", "none in this bucket yet"))
+
+    def _metadata(self, source: Source) -> None:
+        """Check whether the registry's metadata is in the bucket, or in a database as GitLab's may be."""
+        try:
+            in_use = locked(source)
+        except OSError as exc:
+            text = f"the lock file of GitLab's registry cannot be looked for: {exc.strerror}"
+            self._note(skipped("metadata", text))
+            return
+        if in_use:
+            text = "use GitLab's own cleanup and online garbage collection; back up the database, too"
+            self._note(warning("metadata", notice(source, in_use), text))
+            return
+        self._note(ok("metadata", "no lock file says that it is in a database"))
+        try:
+            lost = seem_lost(source)
+        except OSError as exc:
+            self._note(skipped("links", f"cannot be listed: {exc.strerror}"))
+            return
+        if lost:
+            found = f"there are blobs, and no repository has a manifest: {UNTRUE}"
+            text = "restore the links, or copy them from where the blobs came; delete no blobs meanwhile"
+            self._note(warning("links", found, text))
+        else:
+            self._note(ok("links", "none seem to be lost"))

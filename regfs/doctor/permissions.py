@@ -78,6 +78,16 @@ def code_of(error: BaseException | None) -> str:
     return ""
 
 
+def refused(error: BaseException | None) -> bool:
+    """Return whether the service refused a request, and so did nothing; False where nobody can know."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return 400 <= int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) < 500
+        error = error.__cause__
+    return False
+
+
 def advice(name: str, error: BaseException, p: DriverParameters, space: KeySpace) -> str:
     """Say what to change where a request fails.
 
@@ -94,7 +104,7 @@ def advice(name: str, error: BaseException, p: DriverParameters, space: KeySpace
     """
     code = code_of(error)
     if code == "AccessControlListNotSupported":
-        return "the bucket takes no ACLs: set objectacl: bucket-owner-full-control"
+        return "leave out objectacl, or enable ACLs in the bucket"
     if code.startswith("KMS"):
         return "correct keyid, or allow kms:GenerateDataKey and kms:Decrypt on that key"
     if code == "InvalidStorageClass":
@@ -105,9 +115,13 @@ def advice(name: str, error: BaseException, p: DriverParameters, space: KeySpace
         return "see the service's own log; it may not offer this request"
     action, on_objects = _ACTIONS.get(name, ("s3:PutObject", True))
     writes = "PutObject" in action
-    action += " and s3:PutObjectAcl" * (writes and p.object_acl != "private")
+    action += " and s3:PutObjectAcl" * (writes and p.object_acl not in ("", "private"))
     where = f"arn:aws:s3:::{p.bucket}" + (f"/{space.base}*" if on_objects else "")
-    keys = f", and kms:GenerateDataKey and kms:Decrypt on {p.key_id}" if writes and p.key_id else ""
+    keys = (
+        f", and kms:GenerateDataKey and kms:Decrypt on {p.key_id}"
+        if writes and p.encrypt and p.key_id
+        else ""
+    )
     return f"allow {action} on {where}{keys}"
 
 

@@ -13,14 +13,16 @@ import secrets
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from regfs.doctor.checks import Report, Verdict, failed, ok, skipped
-from regfs.doctor.permissions import WRITING, FaultError, LackingError, Tries, code_of
+from regfs.doctor.checks import Report, Verdict, failed, ok, skipped, warning
+from regfs.doctor.permissions import WRITING, FaultError, LackingError, Tries, code_of, refused
+from regfs.errors import UploadNotFoundError
 from regfs.s3 import checksums
 from regfs.s3.answers import ObjectInfo, PartInfo
 from regfs.s3.fast import trust
@@ -55,7 +57,11 @@ class Trial:
         self._base = f"{fs.space.base}{SCRATCH}{secrets.token_hex(8)}/"
         self._content = b""
         self._existing: ObjectInfo | None = None
+        self._objects: dict[str, bool] = {}
+        """The keys of objects that were made, and whether that is certain: the answer may be lost."""
         self._uploads: dict[str, str] = {}
+        self._begun: set[str] = set()
+        """The keys of uploads that may have begun, though no answer told their ids."""
         self._parts: dict[str, PartInfo] = {}
 
     async def run(self, *, read_only: bool) -> None:
@@ -88,6 +94,20 @@ class Trial:
         """Describe an object of ours, without the ETag: so it may be of any version."""
         return ObjectInfo(self._key(name), len(self._content), datetime.now(timezone.utc), "")
 
+    @contextmanager
+    def _making(self, name: str) -> Iterator[None]:
+        """Note that a request makes an object, before it does: it may be cut off at any moment."""
+        key = self._key(name)
+        new = key not in self._objects
+        self._objects.setdefault(key, False)
+        try:
+            yield
+        except Exception as exc:
+            if new and refused(exc):
+                del self._objects[key]
+            raise
+        self._objects[key] = True
+
     # -- writing --------------------------------------------------------------------------------------
 
     async def _writing(self) -> None:
@@ -98,7 +118,8 @@ class Trial:
         await self._try("CopyObject", self._copy, "PutObject")
 
     async def _put(self, content: bytes) -> str:
-        await self._client.put(self._key("object"), content)
+        with self._making("object"):
+            await self._client.put(self._key("object"), content)
         self._content = content
         return "replaces an object" if content is _SECOND else "makes an object"
 
@@ -117,9 +138,10 @@ class Trial:
         if p.checksum_disabled:
             raise LackingError("checksum_disabled: true")
         name = p.checksum_algorithm or checksums.DEFAULT
-        wrong = {checksums.field(name): checksums.compute(name, b"something else")}
+        wrong = {checksums.field(name): checksums.compute(name, b"something else")} | self._client.creation()
         try:
-            await self._client.lane.request("put_object", _FIRST, Key=self._key("spoilt"), **wrong)
+            with self._making("spoilt"):
+                await self._client.lane.request("put_object", _FIRST, Key=self._key("spoilt"), **wrong)
         except Exception as exc:
             if not code_of(exc):
                 raise self._client.lane.failed(self._key("spoilt"), exc) from exc
@@ -128,7 +150,8 @@ class Trial:
         raise FaultError(f"{name}: content that does not match is taken", text, Verdict.WARNING)
 
     async def _copy(self) -> str:
-        await self._client.copy(self._object("object"), self._key("copy"))
+        with self._making("copy"):
+            await self._client.copy(self._object("object"), self._key("copy"))
         return "copies on the server"
 
     # -- reading --------------------------------------------------------------------------------------
@@ -176,7 +199,8 @@ class Trial:
         key, content = self._readable()
         url = await self._client.presign("GET", key, 60)
         p = self._fs.parameters
-        host = p.redirect_endpoint or p.endpoint_url or "AWS"
+        parts = urlsplit(url)
+        host = f"{parts.scheme}://{parts.netloc}"
         told = f"redirectendpoint {host}" if p.redirect_endpoint else host
         advice = "correct redirectendpoint; what answers there must pass the Host header on as it is"
         if not p.redirect_endpoint:
@@ -223,7 +247,14 @@ class Trial:
 
     async def _create(self) -> str:
         for key in (self._key("parts"), self._key("copied-parts")):
-            self._uploads[key] = await self._client.create_upload(key)
+            self._begun.add(key)
+            try:
+                self._uploads[key] = await self._client.create_upload(key)
+            except Exception as exc:
+                if refused(exc):
+                    self._begun.remove(key)
+                raise
+            self._begun.remove(key)
         return "begins an upload"
 
     async def _part(self) -> str:
@@ -253,7 +284,8 @@ class Trial:
 
     async def _complete(self) -> str:
         for key in [key for key in self._uploads if key in self._parts]:
-            await self._client.complete_upload(key, self._uploads[key], [self._parts[key]])
+            with self._making(key.removeprefix(self._base)):
+                await self._client.complete_upload(key, self._uploads[key], [self._parts[key]])
             del self._uploads[key]
             return "makes an object of parts"
         raise LackingError("needs UploadPart or UploadPartCopy")
@@ -291,11 +323,15 @@ class Trial:
             key = answer.get("SSEKMSKeyId", "")
             # An alias comes back as the key that it stands for.
             if (
-                p.key_id
+                p.encrypt
+                and p.key_id
                 and "alias/" not in p.key_id
                 and key.rpartition("/")[2] != p.key_id.rpartition("/")[2]
             ):
                 raise FaultError(f"{request} reports the key {key or 'none'}", "correct keyid")
+        if p.key_id and not p.encrypt:
+            text = "set encrypt: true, or leave keyid out"
+            raise FaultError("keyid is without effect, as encrypt is false", text, Verdict.WARNING)
         if not wanted:
             return f"not asked for; the service reports {found or 'none'}"
         return f"reported as asked for: {wanted}"
@@ -328,67 +364,86 @@ class Trial:
     def _refused(self, failures: list[tuple[str, str]]) -> None:
         for key, code in failures:
             if code == "AccessDenied":
-                raise PermissionError(
-                    errno.EACCES, "access denied", self._fs.space.url(self._fs.space.path(key))
-                )
+                raise PermissionError(errno.EACCES, "access denied", self._url(key))
             raise FaultError(f"is answered with {code}", "see the service's own log")
 
     async def _clean(self) -> None:
-        """Remove all there is in the scratch directory, by whichever request is allowed."""
-        space = self._fs.space
-        uploads, keys = (
-            dict(self._uploads),
-            {self._key(n) for n in ("object", "spoilt", "copy", "parts", "copied-parts")},
-        )
+        """Remove what was made in the scratch directory, by whichever request is allowed."""
+        uploads, begun = set(self._uploads.items()), set(self._begun)
         with suppress(OSError):  # what is known is removed in any case
-            uploads |= {one.key: one.id async for one in self._client.uploads(self._base)}
-        left: list[str] = []
-        for key, upload in uploads.items():
-            if not await self._end(key, upload):
-                left.append(f"an upload of {space.url(space.path(key))}")
-        left += [space.url(space.path(key)) for key in await self._delete_all(sorted(keys))]
+            uploads |= {(one.key, one.id) async for one in self._client.uploads(self._base)}
+            begun.clear()
+        left = [
+            f"an upload of {self._url(key)}" for key, id_ in sorted(uploads) if not await self._end(key, id_)
+        ]
+        remaining = await self._delete_all(sorted(self._objects))
+        left += [self._url(key) for key in remaining if self._objects[key]]
+        doubtful = [f"an upload of {self._url(key)}" for key in sorted(begun)]
+        doubtful += [self._url(key) for key in remaining if not self._objects[key]]
+        advice = f"remove them: regfs rm -r {self._url(self._base)}; regfs uploads --older-than 1d --abort"
+        perhaps = f"perhaps left behind, as no answer came: {'; '.join(doubtful)}" if doubtful else ""
         if left:
-            told = "; ".join(left)
-            advice = f"remove them: regfs rm -r {space.url(space.path(self._base))}; regfs uploads --abort"
-            self._report(failed("clean-up", f"left behind: {told}", advice))
+            found = f"left behind: {'; '.join(left)}" + (f"; {perhaps}" if perhaps else "")
+            self._report(failed("clean-up", found, advice))
+        elif perhaps:
+            self._report(warning("clean-up", perhaps, advice))
         else:
             self._report(ok("clean-up", "nothing is left behind"))
 
+    def _url(self, key: str) -> str:
+        return self._fs.space.url(self._fs.space.path(key))
+
     async def _end(self, key: str, upload: str) -> bool:
         """Be rid of an upload: abort it, or make an object of it, which can be deleted."""
-        try:
-            await self._client.abort_upload(key, upload)
-        except OSError as exc:
-            logger.debug("upload of %s: %s", key, exc)
-        else:
-            return True
-        try:
-            await self._client.complete_upload(key, upload, await self._client.parts(key, upload))
-        except OSError as exc:
-            logger.debug("upload of %s: %s", key, exc)
-            return False
-        return True
+        for end in (self._client.abort_upload, self._make_of):
+            try:
+                await end(key, upload)
+            except UploadNotFoundError:  # it was ended, and the answer was lost
+                return True
+            except OSError as exc:
+                logger.debug("upload of %s: %s", key, exc)
+            else:
+                return True
+        return False
+
+    async def _make_of(self, key: str, upload: str) -> None:
+        parts = await self._client.parts(key, upload)
+        with self._making(key.removeprefix(self._base)):
+            await self._client.complete_upload(key, upload, parts)
 
     async def _delete_all(self, keys: list[str]) -> list[str]:
-        """Delete keys; give those that may still be there."""
-        try:
-            failures = [key for key, _ in await self._client.delete(keys)]
-        except OSError as exc:
-            logger.debug("delete_objects: %s", exc)
-            failures = keys
+        """Delete keys; return those that may still be there, and note those that are for certain."""
         left: list[str] = []
-        for key in failures:
+        for key in await self._delete_together(keys):
             try:
                 left += [each for each, _ in await self._client.delete([key])]
             except OSError as exc:
                 logger.debug("delete_object %s: %s", key, exc)
                 left.append(key)
-        if not left or "ListObjectsV2" not in self._try.well:
-            return left
-        with suppress(OSError):
-            there = {item.key for item in (await self._client.list_page(self._base)).objects}
-            return [key for key in left if key in there]
-        return left
+        if left and "ListObjectsV2" in self._try.well:
+            with suppress(OSError):
+                listed = {item.key for item in (await self._client.list_page(self._base)).objects}
+                self._objects |= dict.fromkeys(listed, True)
+                return [key for key in left if key in listed]
+        return [key for key in left if await self._may_exist(key)]
+
+    async def _delete_together(self, keys: list[str]) -> list[str]:
+        try:
+            return [key for key, _ in await self._client.delete(keys)] if keys else []
+        except OSError as exc:
+            logger.debug("delete_objects: %s", exc)
+            return keys
+
+    async def _may_exist(self, key: str) -> bool:
+        try:
+            await self._client.head(key)
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            logger.debug("head_object %s: %s", key, exc)
+        else:
+            self._objects[key] = True
+        return True
 
 
 def _fetch(url: str, limit: int | None, skip_verify: bool) -> bytes:

@@ -1,7 +1,7 @@
 """The S3 operations that regfs uses, in terms of keys. Knows requests and answers, no paths and no files.
 
 Every request that creates an object takes its encryption, ACL and storage class from one place,
-:meth:`MultipartClient._creation`. How a request travels is :mod:`regfs.s3.lane`'s business:
+:meth:`MultipartClient.creation`. How a request travels is :mod:`regfs.s3.lane`'s business:
 each of the hot ones has two forms, one for the fast lane and one for botocore.
 """
 
@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from regfs.errors import BucketNotFoundError
+from regfs.errors import THROTTLING, BucketNotFoundError
 from regfs.s3.answers import Body, CopyingStream, EmptyStream, ListPage, ObjectInfo, header_info, object_info
 from regfs.s3.checksums import compute, etag_of
 from regfs.s3.documents import delete_request, nameable, parse_deleted, parse_page
 from regfs.s3.fast import read
 from regfs.s3.multipart import CONTENT_TYPE, MultipartClient, headers
-from regfs.s3.retry import pause, status
+from regfs.s3.retry import DEADLINE, TRANSIENT_CODES, pause, status
 
 T = TypeVar("T")
 
@@ -291,7 +292,7 @@ class S3Client(MultipartClient):
         FileExistsError
             `exclusive`, and the key is taken.
         """
-        fields = {"ContentType": CONTENT_TYPE, **await self._checksum(data), **self._creation()}
+        fields = {"ContentType": CONTENT_TYPE, **await self._checksum(data), **self.creation()}
 
         async def fast() -> bool:
             (await self.lane.fast.send("PUT", key, headers=headers(fields), body=data)).close()
@@ -315,16 +316,34 @@ class S3Client(MultipartClient):
     async def delete(self, keys: Sequence[str]) -> list[tuple[str, str]]:
         """Delete up to 1,000 keys, be they there or not. One DELETE.
 
+        Keys that the service refuses for the moment (``SlowDown``, ``InternalError``) are sent again, as a
+        whole request would be.
+
         Returns
         -------
         list of (str, str)
             The keys that could not be deleted, each with S3's error code.
         """
+        started = time.monotonic()
+        failures = await self._delete_once(keys)
+        for attempt in range(1, self.parameters.max_retries + 1):
+            refused = list(dict.fromkeys(key for key, code in failures if code in TRANSIENT_CODES))
+            seconds = pause(attempt)
+            if not refused or time.monotonic() - started + seconds > DEADLINE:
+                break
+            if any(code in THROTTLING for _, code in failures):
+                self.lane.pace().throttled(time.monotonic())
+            await asyncio.sleep(seconds)
+            failures = [failure for failure in failures if failure[1] not in TRANSIENT_CODES]
+            failures += await self._delete_once(refused)
+        return failures
+
+    async def _delete_once(self, keys: Sequence[str]) -> list[tuple[str, str]]:
         if len(keys) == 1:
             return await self._delete_one(keys[0])
         if not all(map(nameable, keys)):
             rest = [key for key in keys if nameable(key)]
-            failed = await self.delete(rest) if rest else []
+            failed = await self._delete_once(rest) if rest else []
             for key in keys:
                 failed += [] if nameable(key) else await self._delete_one(key)
             return failed
@@ -366,7 +385,7 @@ class S3Client(MultipartClient):
             Key=key,
             CopySource={"Bucket": self.bucket, "Key": source.key},
             **({"CopySourceIfMatch": source.etag} if source.etag else {}),
-            **self._creation(),
+            **self.creation(),
         )
 
     # -- presigned URLs -------------------------------------------------------------------------------

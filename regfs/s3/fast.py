@@ -21,11 +21,12 @@ from urllib.request import getproxies, proxy_bypass
 from regfs._version import __version__
 from regfs.s3.documents import LARGEST, DocumentError, parse_error
 from regfs.s3.pool import NoConnectionError, Origin, Pool, request
-from regfs.s3.retry import CONNECT_TIMEOUT, READ_TIMEOUT
+from regfs.s3.retry import CONNECT_TIMEOUT, READ_TIMEOUT, throttling
 from regfs.s3.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
 
 if TYPE_CHECKING:
     from regfs.parameters import DriverParameters
+    from regfs.s3.pace import Pace
     from regfs.s3.wire import Response
 
 POOL = 128
@@ -43,6 +44,7 @@ class _Way(NamedTuple):
     host: str
     path: str
     always: str
+    pace: Pace
 
 
 class FastLane:
@@ -55,25 +57,28 @@ class FastLane:
     credentials : callable
         Gives those in force now, or None where there are none.
     address : callable
-        Gives the URL of the bucket, with a final slash, where the parameters do not tell it themselves.
+        Returns the bucket's URL, with a final slash, and the region to sign for.
+    pace : callable
+        Returns the running loop's rate of requests, which both lanes share.
     """
 
     def __init__(
         self,
         parameters: DriverParameters,
         credentials: Callable[[], Awaitable[Credentials | None]],
-        address: Callable[[], Awaitable[str]],
+        address: Callable[[], Awaitable[tuple[str, str]]],
+        pace: Callable[[], Pace],
     ) -> None:
         self.parameters = parameters
         self._credentials = credentials
         self._address = address
+        self._pace = pace
         self._ways: weakref.WeakKeyDictionary[Any, _Way | None] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
         p = parameters
-        elsewhere = p.accelerate or p.use_dual_stack or p.use_fips_endpoint
         # Access points and directory buckets are signed for in ways of their own.
-        special = p.bucket.startswith("arn:") or p.bucket.endswith(("--x-s3", "--xa-s3"))
-        self.possible = p.v4_auth and not elsewhere and not special
+        special = p.bucket.startswith("arn:") or p.bucket.endswith(("--x-s3", "--xa-s3", "--op-s3"))
+        self.possible = p.v4_auth and not special
 
     async def ready(self) -> bool:
         """Tell whether requests of the running loop may go this way, and open it at the first call."""
@@ -93,11 +98,8 @@ class FastLane:
                 return None
         except Exception:  # noqa: BLE001 - the canonical lane will fail as well, and tell of it
             return None
-        if p.endpoint_url and p.path_style:
-            bucket = f"{p.endpoint_url.rstrip('/')}/{p.bucket}/"
-        else:
-            bucket = await self._address()
-        parts = urlsplit(bucket)
+        url, region = await self._address()
+        parts = urlsplit(url)
         if getproxies().get(parts.scheme) and not proxy_bypass(parts.hostname or ""):
             return None
         usual = {"http": 80, "https": 443}[parts.scheme]
@@ -107,9 +109,9 @@ class FastLane:
         origin = Origin(parts.hostname or "", parts.port or usual, tls)
         pool = Pool(origin, POOL, CONNECT_TIMEOUT, READ_TIMEOUT)
         weakref.finalize(self, _discard, asyncio.get_running_loop(), pool)
-        signer = Signer(p.region or "us-east-1", host)
+        signer = Signer(region, host)
         always = f"host: {host}\r\nuser-agent: {p.user_agent or f'regfs/{__version__}'}\r\n"
-        return _Way(pool, signer, parts.scheme, host, parts.path, always)
+        return _Way(pool, signer, parts.scheme, host, parts.path, always, self._pace())
 
     def forget(self) -> list[Any]:
         """Give all sessions away, of all loops."""
@@ -167,6 +169,9 @@ class FastLane:
         credentials = await self._credentials()
         if way is None or credentials is None:
             raise RuntimeError("not ready")
+        pace = way.pace
+        if pace.limited:
+            await pace.turn()
         path = way.path + quote(key) if key else way.path
         text = query_string(query)
         digest = EMPTY_SHA256
@@ -177,6 +182,7 @@ class FastLane:
         length = "" if body is None else f"content-length: {len(body)}\r\n"
         target = f"{path}?{text}" if text else path
         head = f"{method} {target} HTTP/1.1\r\n{way.always}{lines}{length}\r\n".encode()
+        sent = pace.mark()
         try:
             response = await request(way.pool, head, body, bodiless=method == "HEAD")
             if response.status in success:
@@ -188,7 +194,10 @@ class FastLane:
                 response.close()
         except (OSError, TimeoutError) as exc:
             raise broken(exc, f"{way.scheme}://{way.host}") from exc
-        raise refused(response, told, method)
+        error = refused(response, told, method)
+        if throttling(error):
+            pace.throttled(sent)
+        raise error
 
 
 def refused(response: Response, data: bytes, operation: str) -> Any:

@@ -13,17 +13,17 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from regfs._version import __version__
 from regfs.errors import UNREADABLE, of_service, translate
 from regfs.s3.fast import FastLane
-from regfs.s3.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, transient
-from regfs.s3.session import forget_echo, open_session, session_class
+from regfs.s3.pace import Pace
+from regfs.s3.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, throttling, transient
+from regfs.s3.session import accepted, forget_echo, open_session, session_class
 from regfs.s3.sigv4 import Credentials
 
 if TYPE_CHECKING:
-    from aiolimiter import AsyncLimiter
-
     from regfs.parameters import DriverParameters
     from regfs.paths import KeySpace
 
@@ -90,16 +90,6 @@ def _settled(
     return attempt
 
 
-def _paced(limiter: AsyncLimiter, call: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
-    """Let each call wait for its turn."""
-
-    async def paced() -> T:
-        await limiter.acquire()
-        return await call()
-
-    return paced
-
-
 class CanonicalLane:
     """The way to one bucket's service.
 
@@ -129,7 +119,9 @@ class CanonicalLane:
         self.parameters = parameters
         self.space = space
         self.anonymous = anonymous
-        self.fast = FastLane(parameters, self.credentials, self._address)
+        self.fast = FastLane(parameters, self.credentials, self.address, self.pace)
+        self._host = parameters.endpoint_url or ""
+        """The service's URL in errors: that of the bucket's host as soon as it is known."""
         if anonymous:
             self.fast.off()
         self._chains: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -138,7 +130,7 @@ class CanonicalLane:
         # A session belongs to the loop it was opened on; a new loop finds none of its own here and opens one.
         self._sessions: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._retired: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
-        self._limiters: weakref.WeakKeyDictionary[Any, AsyncLimiter] = weakref.WeakKeyDictionary()
+        self._paces: weakref.WeakKeyDictionary[Any, Pace] = weakref.WeakKeyDictionary()
         _lanes.add(self)
         if parameters.log_level != "off":
             logger.setLevel(logging.DEBUG)
@@ -163,9 +155,11 @@ class CanonicalLane:
         from s3fs import S3FileSystem
 
         p = self.parameters
+        host_style = "auto" if p.force_path_style is None else "virtual"
+        style = "path" if p.path_style_at(endpoint) else host_style
         config: dict[str, Any] = {
             "signature_version": "s3v4" if p.v4_auth else "s3",
-            "s3": {"addressing_style": "path" if p.path_style else "auto"},
+            "s3": {"addressing_style": style},
             "connect_timeout": CONNECT_TIMEOUT,
             "read_timeout": READ_TIMEOUT,
             "max_pool_connections": 128,
@@ -176,21 +170,26 @@ class CanonicalLane:
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
         }
+        session = open_session(with_profile=not p.access_key, credentials_file=p.credentials_config_path)
         if p.user_agent:
             config["user_agent"] = p.user_agent
+            session.user_agent_extra = ""  # aiobotocore would name botocore behind it
         else:
             config["user_agent_extra"] = f"regfs/{__version__}"
         if p.use_dual_stack:
             config["use_dualstack_endpoint"] = True
         if p.use_fips_endpoint:
             config["use_fips_endpoint"] = True
-        if p.accelerate:
+        if p.accelerate and not endpoint:  # redirectendpoint is none of AWS' own, among which it chooses
             config["s3"]["use_accelerate_endpoint"] = True
-        client: dict[str, Any] = {"region_name": p.region or "us-east-1"}
+        endpoint, region, proxies = accepted(session, endpoint, p.region or "us-east-1")
+        if proxies is not None:
+            config["proxies"] = proxies
+        client: dict[str, Any] = {"region_name": region}
         if p.skip_verify:
             client["verify"] = False
         return S3FileSystem(
-            session=open_session(with_profile=not p.access_key),
+            session=session,
             anon=self.anonymous,
             key=p.access_key or None,
             secret=p.secret_key or None,
@@ -225,37 +224,48 @@ class CanonicalLane:
         """Tell where the running loop's credentials came from, in botocore's word; "" for the parameters."""
         return str(getattr(self._chains.get(asyncio.get_running_loop()), "method", ""))
 
-    async def _address(self) -> str:
-        """Give the URL of the bucket, with a final slash, as botocore addresses it."""
+    async def address(self) -> tuple[str, str]:
+        """Return the bucket's URL, with a final slash, and the region that its requests are signed for.
+
+        botocore decides both, for requests and presigned URLs alike. Sends nothing.
+
+        Raises
+        ------
+        Exception
+            botocore's, where there are no credentials.
+        """
+        p, bucket = self.parameters, self.space.bucket
+        region = p.region or "us-east-1"
+        if p.endpoint_url and p.path_style and not bucket.startswith("arn:"):
+            # As botocore has it, without the half second that it takes to load.
+            return f"{p.endpoint_url}/{bucket}/", region
         session = await self.session()
-        url = await session.generate_presigned_url(
-            "get_object", Params={"Bucket": self.space.bucket, "Key": "-"}, ExpiresIn=60
+        url = urlsplit(
+            await session.generate_presigned_url(
+                "get_object", Params={"Bucket": bucket, "Key": "-"}, ExpiresIn=60
+            )
         )
-        address = str(url).partition("?")[0].removesuffix("-")
-        # URLs are presigned for AWS' global host, which redirects; requests go to the region's own.
-        region = self.parameters.region or "us-east-1"
-        return address.replace("s3.amazonaws.com/", f"s3.{region}.amazonaws.com/")
+        self._host = f"{url.scheme}://{url.netloc}"
+        for credential in parse_qs(url.query).get("X-Amz-Credential", ()):
+            region = credential.split("/")[-3]  # of key, date, region, service, "aws4_request"
+        return f"{self._host}{url.path.removesuffix('-')}", region
 
-    def _limiter(self) -> AsyncLimiter | None:
-        """Give the running loop's request limit (``maxrequestspersecond``), which counts retries too."""
-        rate = self.parameters.max_requests_per_second
-        if not rate:
-            return None
+    def pace(self) -> Pace:
+        """Return the rate of the running loop's requests, in both lanes."""
         loop = asyncio.get_running_loop()
-        if loop not in self._limiters:
-            from aiolimiter import AsyncLimiter
-
-            self._limiters[loop] = AsyncLimiter(rate, 1)
-        return self._limiters[loop]
+        pace = self._paces.get(loop)
+        if pace is None:
+            pace = self._paces[loop] = Pace(self.parameters.max_requests_per_second)
+        return pace
 
     def forget(self) -> list[Any]:
         """Give all sessions away, of all loops."""
-        ours = (self._sessions, self._retired, self._limiters)
+        ours = (self._sessions, self._retired, self._paces)
         kept = [*(list(each.items()) for each in ours), *self.fast.forget()]
         self._sessions = weakref.WeakKeyDictionary()
         self._retired = weakref.WeakKeyDictionary()
         self._chains = weakref.WeakKeyDictionary()
-        self._limiters = weakref.WeakKeyDictionary()
+        self._paces = weakref.WeakKeyDictionary()
         return kept
 
     async def close(self) -> None:
@@ -267,7 +277,7 @@ class CanonicalLane:
             await _close_sessions(kept.pop(loop, {}))
 
     async def request(self, method: str, body: bytes | None = None, **fields: Any) -> Any:
-        """Send one request about the bucket through botocore, once.
+        """Send one request about the bucket through botocore, once, when its turn has come.
 
         Parameters
         ----------
@@ -279,12 +289,18 @@ class CanonicalLane:
             botocore's other arguments of the operation.
         """
         session = await self.session()
+        pace = self.pace()
+        if pace.limited:
+            await pace.turn()
         if body is not None:  # a file, as aiohttp would send large bytes in one go
             fields["Body"] = _Body(body)
+        sent = pace.mark()
         try:
             return await getattr(session, method)(Bucket=self.space.bucket, **fields)
         except Exception as exc:
             forget_echo(exc)
+            if throttling(exc):
+                pace.throttled(sent)
             raise
 
     async def call(self, method: str, key: str, **fields: Any) -> Any:
@@ -323,9 +339,6 @@ class CanonicalLane:
         telling = logger.isEnabledFor(logging.DEBUG)
         started = time.monotonic()
         sessions = self._sessions.get(asyncio.get_running_loop())
-        if limiter := self._limiter():
-            call = _paced(limiter, call)
-            fast = fast and _paced(limiter, fast)
         if settle:
             call = _settled(call, settle)
         try:
@@ -366,4 +379,4 @@ class CanonicalLane:
 
     def failed(self, key: str, error: BaseException) -> OSError:
         """Give the builtin error of a failure, with the full URL."""
-        return translate(error, self.space.url(self.space.path(key)), self.parameters.endpoint_url or "")
+        return translate(error, self.space.url(self.space.path(key)), self._host)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from regfs.errors import FileChangedError, UploadNotFoundError
-from regfs.s3 import checksums
+from regfs.s3 import checksums, unfinished
 from regfs.s3.answers import ObjectInfo, PartInfo, UploadInfo, header_info, object_info
 from regfs.s3.checksums import compute, etag_of_parts
 from regfs.s3.fast import LARGE
@@ -56,10 +56,14 @@ class MultipartClient:
         self.space = lane.space
         self.bucket = lane.space.bucket
 
-    def _creation(self) -> dict[str, Any]:
-        """Give what every request that creates an object carries, be it put, copy or multipart."""
+    async def close(self) -> None:
+        """Close the running loop's connections; the next request opens new ones."""
+        await self.lane.close()
+
+    def creation(self) -> dict[str, Any]:
+        """Return what every request that creates an object carries, be it put, copy or multipart."""
         p = self.parameters
-        extra: dict[str, Any] = {"ACL": p.object_acl}
+        extra: dict[str, Any] = {"ACL": p.object_acl} if p.object_acl else {}
         if p.encrypt:
             extra["ServerSideEncryption"] = "aws:kms" if p.key_id else "AES256"
             if p.key_id:
@@ -81,6 +85,11 @@ class MultipartClient:
         large = len(data) >= LARGE
         value = await asyncio.to_thread(compute, name, data) if large else compute(name, data)
         return {checksums.field(name): value}
+
+    def _part(self, number: int, size: int, answer: dict[str, Any]) -> PartInfo:
+        """Return a part as the service describes it, with the checksum that the upload's completion needs."""
+        checksum = "" if self._algorithm in ("", "MD5") else answer.get(checksums.field(self._algorithm), "")
+        return PartInfo(number, answer["ETag"], size, checksum)
 
     async def head(self, key: str) -> ObjectInfo:
         """Ask for an object's size and properties. One HEAD."""
@@ -125,7 +134,7 @@ class MultipartClient:
             extra["Metadata"] = dict(like.metadata)
         if self._algorithm not in ("", "MD5"):  # a part may only carry what the upload was begun with
             extra["ChecksumAlgorithm"] = self._algorithm
-        extra |= self._creation()
+        extra |= self.creation()
         started = time.monotonic()
         doubts: list[str] = []
 
@@ -140,6 +149,8 @@ class MultipartClient:
         try:
             upload = await self.lane.attempts(call, "create_multipart_upload", key, settle=settle)
         finally:
+            if upload:
+                unfinished.add(self, key, upload)
             if doubts:
                 await self._sweep(key, upload, time.monotonic() - started)
         return upload
@@ -188,7 +199,7 @@ class MultipartClient:
             CopySourceRange=f"bytes={start}-{stop - 1}",
             **({"CopySourceIfMatch": source.etag} if source.etag else {}),
         )
-        return PartInfo(number, answer["CopyPartResult"]["ETag"], stop - start)
+        return self._part(number, stop - start, answer["CopyPartResult"])
 
     async def complete_upload(
         self, key: str, upload: str, parts: Sequence[PartInfo], *, exclusive: bool = False
@@ -233,6 +244,7 @@ class MultipartClient:
 
         with self._taken(key, exclusive):
             made = await self.lane.attempts(call, "complete_multipart_upload", key, settle=settle)
+        unfinished.remove(upload)
         if made.strip('"') == etag:
             return
         # Not the ETag that these parts make; where the object is encrypted with a key of KMS, it never is.
@@ -251,14 +263,29 @@ class MultipartClient:
         try:
             await self.abort_upload(key, upload)
         except OSError as exc:
-            logger.warning("upload %s of %s could not be aborted and stays: %s", upload, key, exc)
+            self.log_leftover(key, upload, exc)
+
+    def log_leftover(self, key: str, upload: str, error: Exception) -> None:
+        """Log that an upload could not be aborted, and why."""
+        url = self.space.url(self.space.path(key))
+        reason = str(error) if isinstance(error, OSError) and str(error) else repr(error)
+        logger.warning("upload %s of %s could not be aborted and stays: %s", upload, url, reason)
 
     async def abort_upload(self, key: str, upload: str) -> None:
         """Remove an upload and its parts; one that is gone already is no error."""
+
+        async def fast() -> None:
+            query = [("uploadId", upload)]
+            (await self.lane.fast.send("DELETE", key, query=query, success=(204, 200))).close()
+
+        async def call() -> None:
+            await self.lane.request("abort_multipart_upload", Key=key, UploadId=upload)
+
         try:
-            await self.lane.call("abort_multipart_upload", key, Key=key, UploadId=upload)
+            await self.lane.attempts(call, "abort_multipart_upload", key, fast)
         except UploadNotFoundError:
             logger.debug("upload %s of %s was gone already", upload, key)
+        unfinished.remove(upload)
 
     async def uploads(self, prefix: str) -> AsyncIterator[UploadInfo]:
         """List all pending uploads under a prefix, page by page."""
@@ -290,7 +317,7 @@ class MultipartClient:
         while True:
             answer = await self.lane.call("list_parts", key, Key=key, UploadId=upload, PartNumberMarker=after)
             for item in answer.get("Parts", ()):
-                part = PartInfo(int(item["PartNumber"]), item["ETag"], int(item["Size"]))
+                part = self._part(int(item["PartNumber"]), int(item["Size"]), item)
                 # Services tell seconds; a part that was uploaded again has only grown.
                 version = item["LastModified"], part.size
                 if part.number not in found or found[part.number][0] <= version:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from regfs.errors import retry_after
+from regfs.errors import THROTTLING, retry_after
 
 T = TypeVar("T")
 
@@ -31,20 +31,17 @@ LONGEST_PAUSE = 20.0
 # AWS' own list of what passes by itself: botocore/retries/standard.py and the S3 error pages.
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 # A bad digest is one of bytes that were right when they were sent.
-_TRANSIENT_CODES = {
+TRANSIENT_CODES = {
     "BadDigest",
     "ConditionalRequestConflict",
     "InternalError",
     "OperationAborted",
-    "RequestLimitExceeded",
     "RequestTimeout",
     "RequestTimeoutException",
     "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
     "XAmzContentSHA256Mismatch",
-}
+} | THROTTLING
+_THROTTLING_STATUS = {429, 503}
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 
@@ -61,7 +58,7 @@ def transient(error: BaseException) -> bool:
     """Tell whether the same request may succeed a moment later."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        return status(error) in _TRANSIENT_STATUS or response.get("Error", {}).get("Code") in _TRANSIENT_CODES
+        return status(error) in _TRANSIENT_STATUS or response.get("Error", {}).get("Code") in TRANSIENT_CODES
     from aiohttp import ClientPayloadError
     from botocore import exceptions as boto
 
@@ -69,6 +66,14 @@ def transient(error: BaseException) -> bool:
         return False
     broken = (boto.HTTPClientError, boto.ConnectionError, ClientPayloadError, ConnectionError, TimeoutError)
     return isinstance(error, broken)
+
+
+def throttling(error: BaseException) -> bool:
+    """Return whether the service asks for fewer requests: by code, or by status, which is all a HEAD has."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return False
+    return status(error) in _THROTTLING_STATUS or response.get("Error", {}).get("Code") in THROTTLING
 
 
 def expired(error: BaseException) -> bool:

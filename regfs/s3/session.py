@@ -14,6 +14,7 @@ from typing import Any
 
 from regfs.errors import HeaderValueError
 from regfs.s3 import redaction
+from regfs.s3.checksums import compute
 from regfs.s3.documents import LARGEST, DocumentError, check
 
 REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -31,20 +32,28 @@ _ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<(?:\w+:)?(\w+)")
 _SENDABLE = re.compile(rb"[\t -~]*")
 
 
-def open_session(*, with_profile: bool) -> Any:
+def open_session(*, with_profile: bool, credentials_file: str = "") -> Any:
     """Make a session of aiobotocore.
 
     Parameters
     ----------
     with_profile : bool
         Whether the user's AWS profile is read. A wrong one does no harm otherwise.
+    credentials_file : str
+        The file of credentials and configuration in place of the user's two.
     """
     from aiobotocore.session import AioSession
 
     redaction.install()
     session = AioSession(None if with_profile else {"profile": (None, None, None, None)})
+    if credentials_file:
+        session.set_config_variable("credentials_file", credentials_file)
+        session.set_config_variable("config_file", credentials_file)
     session.register_component("data_loader", _loader())
     session.register("before-parse.s3", _expect)
+    session.register("before-call.s3.DeleteObjects", _verify_by_md5)
+    events = session.get_component("event_emitter")
+    events.register_first("before-endpoint-resolution.s3", _resolve_for_requests)
     return session
 
 
@@ -54,6 +63,65 @@ def _loader() -> Any:
     from botocore.loaders import create_loader
 
     return create_loader()
+
+
+def _resolve_for_requests(context: dict[str, Any], **kwargs: Any) -> None:
+    """Presign URLs for the host that requests are sent to.
+
+    botocore presigns for AWS' global host, which redirects to the regions of 2019 and before and answers
+    those after with 400.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html#deprecated-global-endpoint
+    """
+    context.pop("use_global_endpoint", None)
+
+
+def _verify_by_md5(params: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
+    """Delete keys with the checksum that the fast lane sends, and that every service understands.
+
+    botocore has sent CRC32 since 1.36, to which others answer 400 MissingContentMD5. Directory buckets know
+    no MD5. https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+    """
+    if context.get("input_params", {}).get("Bucket", "").endswith(("--x-s3", "--xa-s3")):
+        return
+    context.pop("checksum", None)
+    params["headers"]["Content-MD5"] = compute("MD5", params["body"])
+
+
+def accepted(session: Any, endpoint: str, region: str) -> tuple[str, str, dict[str, str] | None]:
+    """Return an endpoint, a region and the proxies with which botocore makes a client.
+
+    It makes none for a host with "_", such as docker-compose gives its services, nor for a region's name that
+    no host could have. Where that is so, names that it accepts stand in, and each request of the session gets
+    the right ones.
+
+    Parameters
+    ----------
+    session : AioSession
+        The session of the client.
+    endpoint : str
+        The service's URL, "" for AWS.
+    region : str
+        The region that requests are signed for.
+    """
+    from botocore.exceptions import InvalidRegionError
+    from botocore.utils import get_environ_proxies, is_valid_uri, validate_region_name
+
+    def resolve(builtins: dict[str, Any], **kwargs: Any) -> None:
+        builtins["SDK::Endpoint"] = endpoint
+
+    def sign(request: Any, **kwargs: Any) -> None:
+        request.context.setdefault("signing", {})["region"] = region
+
+    stand_in, signed, proxies = endpoint, region, None
+    if endpoint and not is_valid_uri(endpoint):
+        session.register("before-endpoint-resolution.s3", resolve)
+        stand_in, proxies = f"{endpoint.partition(':')[0]}://endpoint.invalid", get_environ_proxies(endpoint)
+    try:
+        validate_region_name(region)
+    except InvalidRegionError:
+        session.register("before-sign.s3", sign)
+        signed = "us-east-1"
+    return stand_in, signed, proxies
 
 
 def _expect(operation_model: Any, response_dict: dict[str, Any], **kwargs: Any) -> None:

@@ -64,7 +64,6 @@ _IMAGES = 10  # of a repository
 _OWN, _SHARED = 3, 5  # layers of an image
 _BASES = 20
 _BATCH = 4000
-_PACE = 350  # the default of maxrequestspersecond
 _MIB = 2**20
 
 
@@ -239,7 +238,6 @@ def figures(server: LocalS3, objects: int, latency: float, say: Callable[[str], 
     options = {
         **server.storage_options,
         "rootdirectory": f"/registry-of-{objects}",
-        "maxrequestspersecond": 0,  # the default would be what is measured
     }
     say(f"stores about {objects:,} objects")
     begun = time.perf_counter()
@@ -326,8 +324,6 @@ def outlook(one: Extrapolation, latency: float) -> Table:
     drawn.add_row("GET requests", f"{one.gets:,}")
     drawn.add_row("wall, here", f"{one.wall / 60:.0f} min")
     drawn.add_row(f"wall, {latency:g} ms in front of each request", f"{one.distant_wall / 60:.0f} min")
-    paced = (one.lists + one.gets) / _PACE
-    drawn.add_row(f"wall at least, {_PACE} requests a second", f"{paced / 60:.0f} min")
     drawn.add_row("CPU", f"{one.cpu / 60:.0f} min")
     drawn.add_row("memory", f"{one.peak / 1024:.1f} GiB")
     drawn.add_row("cost of the requests", f"${one.cost:.2f}")

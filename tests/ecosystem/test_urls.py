@@ -389,6 +389,48 @@ class TestDuckDB:
         )
         assert database.execute(f"select count(*) from '{base}/out/x.parquet'").fetchone() == (1000,)
 
+    @pytest.mark.parametrize(
+        "how", ["partition_by (x)", "partition_by (x), append", "per_thread_output", "file_size_bytes 10"]
+    )
+    @pytest.mark.parametrize("form", ["csv", "parquet"])
+    def test_copies_into_a_new_directory(
+        self, database: duckdb.DuckDBPyConnection, base: str, form: str, how: str
+    ) -> None:
+        database.execute("create table t as select range as n, range % 3 as x from range(100)")
+        target = f"{base}/new/deep"
+        database.execute(f"copy t to '{target}' (format {form}, {how})")
+        pattern = f"{target}/*/*.{form}" if "partition" in how else f"{target}/*.{form}"
+        query = f"select sum(n), count(*) from read_{form}('{pattern}')"
+        assert database.execute(query).fetchall() == [(4950, 100)]
+        if "append" not in how:
+            with pytest.raises(duckdb.IOException, match="not empty"):
+                database.execute(f"copy t to '{target}' (format {form}, {how})")
+            database.execute(f"copy t to '{target}' (format {form}, {how}, overwrite)")
+            assert database.execute(query).fetchall() == [(4950, 100)]
+
+    @pytest.mark.parametrize("form", ["csv", "parquet"])
+    def test_a_database_in_a_transaction(
+        self, database: duckdb.DuckDBPyConnection, fs: RegistryFileSystem, base: str, form: str
+    ) -> None:
+        database.execute("create table t as select range as n from range(100); create view v as from t")
+        with fs.transaction:
+            database.execute(f"export database '{base}/all' (format {form})")
+        with duckdb.connect() as other:
+            other.register_filesystem(fs)
+            other.execute(f"import database '{base}/all'")
+            assert other.execute("select sum(n) from v").fetchall() == [(4950,)]
+
+    def test_a_database_without_one_is_loud(
+        self, database: duckdb.DuckDBPyConnection, fs: RegistryFileSystem, base: str
+    ) -> None:
+        """DuckDB closes neither of two of its files, and nobody else can."""
+        database.execute("create table t as select 1 as n")
+        with pytest.warns(ResourceWarning) as warned:
+            database.execute(f"export database '{base}/all'")
+        lost = [str(entry.message).split()[0] for entry in warned if "never closed" in str(entry.message)]
+        assert lost == [f"{base}/all/schema.sql", f"{base}/all/load.sql"]
+        assert fs.find("/all") == ["/all/t.csv"]
+
     def test_what_is_not_there(self, database: duckdb.DuckDBPyConnection, base: str) -> None:
         with pytest.raises((duckdb.Error, FileNotFoundError)):
             database.execute(f"select * from read_parquet('{base}/nope.parquet')").fetchall()

@@ -128,7 +128,7 @@ def test_nothing_acknowledged_is_lost(
     monkeypatch.setattr(regfs.local, "secrets", keys)  # the same ones at each start
     server = LocalS3(directory=tmp_path / "data").start()
     options: dict[str, Any] = {**server.storage_options, "regionendpoint": proxy.endpoint}
-    fs = RegistryFileSystem(**options, maxretries=1, chunksize=PART, maxrequestspersecond=0)
+    fs = RegistryFileSystem(**options, maxretries=1, chunksize=PART)
     driver = StorageDriver(fs)
     ledgers = {kind: Ledger() for kind in KINDS}
     done = dict.fromkeys(KINDS, 0)

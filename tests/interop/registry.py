@@ -152,6 +152,7 @@ class Registry:
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": {"addr": self.host, "secret": SECRET},
+            "validation": {"manifests": {"urls": {"allow": ["^https://"]}}},
             "health": {"storagedriver": {"enabled": False}},
         }
         path.touch(0o600)

@@ -250,7 +250,7 @@ def test_markers_of_another_service(
 def test_more_than_a_thousand_real_uploads(
     proxied_options: dict[str, Any], proxy: CountingProxy, raw: Place
 ) -> None:
-    fs = RegistryFileSystem(**proxied_options, maxrequestspersecond=0)
+    fs = RegistryFileSystem(**proxied_options)
     keys = ["a/data", "a/data-x"] * 501
     with ThreadPoolExecutor(8) as pool:
         uploads = list(pool.map(lambda key: begin(raw, key), keys))

@@ -115,7 +115,7 @@ def test_encryption_alone(proxied_options: dict[str, Any], proxy: CountingProxy,
         {
             "x-amz-server-side-encryption": "AES256",
             "x-amz-server-side-encryption-aws-kms-key-id": None,
-            "x-amz-acl": "private",
+            "x-amz-acl": None,
             "x-amz-storage-class": "STANDARD",
         },
     )
@@ -133,6 +133,7 @@ def test_nothing_that_was_not_asked_for(
         {
             "x-amz-server-side-encryption": None,
             "x-amz-server-side-encryption-aws-kms-key-id": None,
+            "x-amz-acl": None,
             "x-amz-storage-class": None,
         },
     )

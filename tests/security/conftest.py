@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from regfs import RegistryFileSystem, insecure
+from regfs import RegistryFileSystem, notices
 
 if TYPE_CHECKING:
     from proxy import CountingProxy
@@ -44,10 +44,10 @@ def make(proxied_options: dict[str, Any], proxy: CountingProxy, lane: str) -> Ma
 @pytest.fixture
 def untold() -> Iterator[None]:
     """Let warnings that were told before be told again."""
-    before = set(insecure._told)
-    insecure._told.clear()
+    before = set(notices._given)
+    notices._given.clear()
     yield
-    insecure._told.update(before)
+    notices._given.update(before)
 
 
 def chain(error: BaseException) -> list[BaseException]:

@@ -181,7 +181,7 @@ def test_keys_of_others_are_an_error(
 def test_keys_that_leave_are_left_alone(
     make: Make, proxy: CountingProxy, operation: str, keys: list[str], prefixes: list[str]
 ) -> None:
-    fs = make(rootdirectory=ROOT, maxrequestspersecond=0)
+    fs = make(rootdirectory=ROOT)
     below = "a/" if operation == "driver.delete" else ""
     proxy.fault = lists(
         page([f"{ROOT}/{below}{key}" for key in keys], [f"{ROOT}/{below}{key}" for key in prefixes])
@@ -274,7 +274,7 @@ def test_a_listing_without_end_ends(
 ) -> None:
     monkeypatch.setattr(regfs.s3.client, "EMPTY_PAGES", 20)
     told = ENDLESS[how]()
-    fs = make(rootdirectory=ROOT, maxrequestspersecond=0)
+    fs = make(rootdirectory=ROOT)
     answers = lists(b"")
     proxy.fault = lambda request: _listed(told) if "list-type" in request.query else answers(request)
     if how != "an empty token":
@@ -340,7 +340,7 @@ class TestUploads:
         limit = {"one": 1, "two in turn": 2, "ever another": 10**6}[markers]
         proxy.fault = lambda _: uploads([], following=f"m{next(numbers) % limit}")
         with pytest.raises(OSError, match="repeats a page of uploads"):
-            make(rootdirectory=ROOT, maxrequestspersecond=0).uploads()
+            make(rootdirectory=ROOT).uploads()
         assert proxy.count() < 30
 
     def test_parts_without_end_end(self, make: Make, proxy: CountingProxy) -> None:

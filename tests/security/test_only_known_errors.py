@@ -311,7 +311,7 @@ def test_only_os_errors_come_out(
         return told.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if request.method == "HEAD" else told
 
     proxy.fault = reply
-    fs = make(rootdirectory="root", maxrequestspersecond=0, maxretries=0)
+    fs = make(rootdirectory="root", maxretries=0)
     with contextlib.suppress(OSError):
         OPERATIONS[operation](fs)
 

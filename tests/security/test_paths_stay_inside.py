@@ -164,7 +164,7 @@ def operations(fs: RegistryFileSystem, path: str) -> list[Callable[[], Any]]:
 def test_the_target_on_the_wire(
     make: Make, proxy: CountingProxy, root: str, path: str, number: int, data: st.DataObject | None
 ) -> None:
-    fs = make(rootdirectory=root, chunksize=5 * 2**20, maxrequestspersecond=0)
+    fs = make(rootdirectory=root, chunksize=5 * 2**20)
     proxy.fault = reply
     proxy.clear()
     wanted, base = meant(path), fs.space.base
@@ -190,9 +190,7 @@ def test_the_target_on_the_wire(
 def test_the_source_of_a_copy_and_its_target(
     make: Make, proxy: CountingProxy, source: str, target: str, large: bool
 ) -> None:
-    fs = make(
-        rootdirectory="/base", multipartcopythresholdsize=0 if large else "1GiB", maxrequestspersecond=0
-    )
+    fs = make(rootdirectory="/base", multipartcopythresholdsize=0 if large else "1GiB")
     proxy.fault = reply
     proxy.clear()
     refused = meant(source) is None or meant(target) is None

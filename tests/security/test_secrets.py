@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from click.testing import CliRunner
 from security.conftest import answer, shown
 
 import regfs.s3.fast
 import regfs.s3.lane
-from regfs import DriverParameters, ParameterError, RegistryFileSystem, StorageDriver
+from regfs import DriverParameters, InvalidPathError, ParameterError, RegistryFileSystem, StorageDriver
+from regfs.cli.group import cli
 from regfs.s3.redaction import redacted
 from regfs.s3.sigv4 import Credentials
 
@@ -269,14 +271,15 @@ def test_no_object_shows_them(make: Make, raw: Place) -> None:
         fs.info("/file"),
         fs.transaction,
     ]
-    things += [Credentials(*SECRETS.values()), fs.client.lane.session, fs.open("/new", "wb")]
+    file = fs.open("/new", "wb")
+    things += [Credentials(*SECRETS.values()), fs.client.lane.session, file]
     ways = [way for way in fs.client.lane.fast._ways.values() if way]
     things += [way.signer for way in ways]
     sessions = [s for each in fs.client.lane._sessions.values() for s in each.values()]
     for thing in [*things, *sessions]:
         texts = [repr(thing), str(thing), f"{thing}", getattr(thing, "_repr_html_", str)()]
         assert found("\n".join(texts)) == [], type(thing)
-    things[-1 - len(ways)].discard()
+    file.discard()
 
 
 def test_options_given_travel_and_nothing_else_tells_of_them() -> None:
@@ -314,13 +317,27 @@ def test_the_chain_s_are_in_nothing_that_travels(monkeypatch: pytest.MonkeyPatch
     assert found("\n".join(texts)) == []
 
 
-def test_a_configuration_s_stay_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_s_travel_and_are_not_shown(tmp_path: Path) -> None:
     given = "".join(f"    {key}: '{value}'\n" for key, value in SECRETS.items())
     (tmp_path / "config.yml").write_text(f"storage:\n  s3:\n    bucket: b\n    region: us-east-1\n{given}")
     fs = RegistryFileSystem(config=str(tmp_path / "config.yml"))
     assert fs.parameters.secret_key == SECRETS["secretkey"]
-    texts = [fs.to_json(), repr(fs.storage_options), pickle.dumps(fs).decode("latin-1"), repr(fs.parameters)]
-    assert found("\n".join(texts)) == []
+    again = pickle.loads(pickle.dumps(fs))
+    assert again.parameters == fs.parameters
+    for one in (fs, again):
+        texts = [repr(one), repr(one.storage_options), str(one.storage_options), repr(one.parameters)]
+        assert found("\n".join(texts)) == []
+
+
+def test_filesystems_of_other_secrets_are_others(tmp_path: Path) -> None:
+    keys: dict[str, RegistryFileSystem] = {}
+    for secret in ("one", "two", "one"):
+        given = f"bucket: b, region: us-east-1, accesskey: a, secretkey: {secret}"
+        (tmp_path / "config.yml").write_text(f"storage: {{s3: {{{given}}}}}")
+        fs = RegistryFileSystem(config=str(tmp_path / "config.yml"))
+        assert keys.setdefault(secret, fs) is fs
+        assert fs.parameters.secret_key == secret
+    assert keys["one"] != keys["two"]
 
 
 # -- parameters ---------------------------------------------------------------------------------------------
@@ -372,7 +389,7 @@ def test_a_refused_value_is_not_repeated(key: str, number: int) -> None:
 
 @pytest.mark.parametrize("key", SECRETS)
 def test_a_refused_variable_is_not_repeated(key: str) -> None:
-    environ = {"REGISTRY_STORAGE": "s3", f"REGISTRY_STORAGE_S3_{key.upper()}": f"{SECRETS[key]}\n"}
+    environ = {"REGISTRY_STORAGE": "s3", f"REGISTRY_STORAGE_S3_{key.upper()}": f'"{SECRETS[key]}\\n"'}
     with pytest.raises(ParameterError) as caught:
         DriverParameters.from_config(io.StringIO(""), environ)
     assert found(shown(caught.value)) == []
@@ -410,6 +427,10 @@ URLS = [
     "regfs://{a}:{s}/x@bucket/f",
     "regfs://{s}@bucket",
     "regfs://:{s}@bucket/f",
+    "s3://{a}:{s}@bucket/f",
+    "s3://{a}:{s}/x@bucket/f",
+    "https://{s}@host/f",
+    "simplecache::s3://{a}:{s}@bucket/f",
 ]
 
 
@@ -423,20 +444,48 @@ def test_keys_in_a_url_are_refused_and_not_repeated(url: str, caplog: pytest.Log
     options: dict[str, Any] = {"bucket": "bucket", "region": "us-east-1", "accesskey": "a", "secretkey": "b"}
     fs = RegistryFileSystem(**options)
     calls: list[Callable[[], Any]] = [
-        lambda: fsspec.open(url, **options),
-        lambda: fsspec.open(url),
-        lambda: fsspec.core.url_to_fs(url, **options),
         lambda: fs.cat(url),
         lambda: fs.ls(url),
         lambda: fs.unstrip_protocol(url),
         lambda: fs.sign(url),
         lambda: fs.pipe({url: b"1"}),
     ]
+    if url.startswith("regfs:"):
+        calls += [
+            lambda: fsspec.open(url, **options),
+            lambda: fsspec.open(url),
+            lambda: fsspec.core.url_to_fs(url, **options),
+        ]
     for call in calls:
         with pytest.raises(ValueError, match="carries no keys") as caught:
             call()
         assert found(shown(caught.value), secrets) == []
     assert found(caplog.text, secrets) == []
+
+
+@pytest.mark.parametrize("url", [*URLS, "regfs:{a}:{s}@bucket/f", "regfs:/{a}:{s}@bucket/f"])
+def test_keys_in_a_url_are_not_repeated_by_the_driver_and_the_command(url: str) -> None:
+    secrets = {"accesskey": "AKIDOFTHISTEST", "secretkey": "sEcReTofthistest"}
+    url = url.format(a=secrets["accesskey"], s=secrets["secretkey"])
+    options: dict[str, Any] = {"bucket": "bucket", "region": "us-east-1", "accesskey": "a", "secretkey": "b"}
+    driver = StorageDriver(RegistryFileSystem(**options))
+    calls: list[Callable[[], Any]] = [
+        lambda: driver.get_content(url),
+        lambda: driver.stat(url),
+        lambda: driver.move("/a", url),
+        lambda: driver.delete(url),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidPathError) as caught:
+            call()
+        assert found(shown(caught.value), secrets) == []
+    given = [text for key, value in options.items() for text in ("-o", f"{key}={value}")]
+    verbs: list[tuple[str, ...]] = [("ls", url), ("stat", url), ("cat", url), ("du", url), ("rm", url)]
+    verbs += [("cp", url, "regfs:///t"), ("mv", url, "regfs:///t"), ("cp", __file__, url)]
+    for verb in verbs:
+        result = CliRunner().invoke(cli, [verb[0], *given, *verb[1:]], prog_name="regfs")
+        assert result.exit_code != 0
+        assert found(result.output, secrets) == []
 
 
 @pytest.mark.parametrize("key", ["regionendpoint", "redirectendpoint", "bucket"])

@@ -1,4 +1,4 @@
-"""regfs' two faces. Their only setting is that the number of requests in a second is not limited."""
+"""regfs' two faces, with the settings that everyone has."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ class Regfs(Peer):
             regionendpoint=place.endpoint,
             bucket=place.bucket,
             secure=False,
-            maxrequestspersecond=0,
         )
 
     def cat(self, keys: Sequence[str]) -> Sequence[Buffer]:

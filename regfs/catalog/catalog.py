@@ -12,8 +12,14 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from regfs.catalog.fsck import Finding, check
-from regfs.catalog.orphans import Plan, plan
+from regfs.catalog.breakdown import Breakdown, breakdown
+from regfs.catalog.database import database_in_use, warn_readers
+from regfs.catalog.findings import Finding, Ignore, parse_ignore, remaining
+from regfs.catalog.fsck import check
+from regfs.catalog.inspection import Inspection, inspect
+from regfs.catalog.lookup import Lookup
+from regfs.catalog.names import Name, unknown_repository
+from regfs.catalog.orphans import IncompletePlanError, Plan, PlanError, plan
 from regfs.catalog.reach import needs
 from regfs.catalog.records import (
     BlobRecord,
@@ -24,11 +30,15 @@ from regfs.catalog.records import (
     TagRecord,
     UploadRecord,
 )
+from regfs.catalog.roles import RevisionRecord, revisions, standings, tag_names
+from regfs.catalog.rootfs import RootFilesystem
 from regfs.catalog.scan import Progress, scan
 from regfs.catalog.search import no_registry
 from regfs.catalog.snapshot import Change, Snapshot, Unknown
 from regfs.catalog.source import Source
+from regfs.catalog.summary import Summary
 from regfs.catalog.usage import Usage, usage
+from regfs.catalog.uses import Uses, find_digest, uses
 from regfs.layout import (
     Digest,
     LayerLink,
@@ -40,7 +50,12 @@ from regfs.layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from regfs.catalog.snapshot import File, Repository, UploadFiles
+
+ORPHAN_AGE = timedelta(days=1)
+"""The age from which orphaned blobs count in a summary."""
 
 
 class Catalog:
@@ -48,21 +63,29 @@ class Catalog:
 
     Parameters
     ----------
-    fs : AbstractFileSystem or storage driver
-        What to read through; nothing is written.
+    fs : AbstractFileSystem, str, storage driver or Catalog
+        What to read through, or the URL of it; nothing is written. By default the registry of the
+        environment, as of a :class:`~regfs.RegistryFileSystem` without options.
     progress : callable, optional
         ``progress(stage, done, total)`` is told what goes on; `total` may be None.
     configs : bool
         Read images' configurations too: one GET each, for platform and time of creation.
+    storage_options : mapping, optional
+        Of the URL's filesystem.
 
     Raises
     ------
     TypeError
-        `fs` is neither.
+        `fs` is none of these, or there are `storage_options` and it is no URL.
     regfs.catalog.search.NoRegistryError
         When it is read: there is no registry. The error tells where there is one.
     OSError
         When it is read: a listing or a read failed.
+
+    Warns
+    -----
+    regfs.MetadataDatabaseWarning
+        When it is read: the registry keeps its metadata in a database, so that this is not all.
 
     Examples
     --------
@@ -71,8 +94,15 @@ class Catalog:
     ['latest']
     """
 
-    def __init__(self, fs: Any, progress: Progress | None = None, *, configs: bool = True) -> None:
-        self.source = Source(fs)
+    def __init__(
+        self,
+        fs: Any = "regfs://",
+        progress: Progress | None = None,
+        *,
+        configs: bool = True,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.source = Source.of(fs, storage_options)
         self._progress = progress
         self._configs = configs
 
@@ -83,7 +113,8 @@ class Catalog:
     def snapshot(self) -> Snapshot:
         """What was found, in the form that the records are made of."""
         found = scan(self.source, self._progress, configs=self._configs)
-        if not found.repositories and not found.blobs and not found.unknown.files:
+        empty = not found.repositories and not found.blobs and not found.unknown.files
+        if empty and not found.database_in_use:
             raise no_registry(self.source)
         return found
 
@@ -91,6 +122,14 @@ class Catalog:
         """Forget what was read; it is read anew when it is next asked for."""
         for name in ("snapshot", "needed"):
             self.__dict__.pop(name, None)
+
+    @property
+    def database_in_use(self) -> bool | None:
+        """Whether a lock file says that the metadata is in a database (GitLab's registry): this is not all.
+
+        None where the credentials do not allow reading that file.
+        """
+        return self.snapshot.database_in_use
 
     @property
     def changes(self) -> list[Change]:
@@ -105,19 +144,7 @@ class Catalog:
     @property
     def repositories(self) -> list[RepositoryRecord]:
         """The repositories, by name."""
-        return [
-            RepositoryRecord(
-                one.name,
-                sum(files.current is not None for files in one.tags.values()),
-                len(one.revisions),
-                len(one.layers),
-                len(one.uploads),
-                one.files,
-                one.bytes,
-                one.modified,
-            )
-            for one in self._repositories()
-        ]
+        return [self._repository(one) for one in self._repositories()]
 
     @property
     def tags(self) -> list[TagRecord]:
@@ -143,6 +170,8 @@ class Catalog:
         tagged = Counter(
             files.target for one in self.snapshot.repositories.values() for files in one.tags.values()
         )
+        tags = (tag for one in self.snapshot.repositories.values() for tag in one.tags.items())
+        roles = standings(self.snapshot.manifests, tag_names(tags))
         told: dict[Digest, str] = {}
         for read in self.snapshot.manifests.values():
             for child in read.manifest.references if read.manifest else ():
@@ -159,6 +188,7 @@ class Catalog:
                     tagged[digest],
                     this.media_type if this else "",
                     this.kind if this else "",
+                    roles[digest].role,
                     this.artifact_type if this else "",
                     (config.platform if config else "") or told.get(digest, ""),
                     config.created if config else None,
@@ -231,11 +261,120 @@ class Catalog:
                 found[digest].append(sys.intern(repository.name))
         return {digest: tuple(names) for digest, names in found.items()}
 
+    def image(self, name: str, *, sharing: bool = False) -> Inspection:
+        """Read one image, index or artifact, as it is now; nothing else of the registry is read.
+
+        Parameters
+        ----------
+        name : str
+            ``REPO``, ``REPO:TAG`` or ``REPO@DIGEST``, as in ``docker pull``; without a tag ``latest``, and a
+            digest may be cut short.
+        sharing : bool
+            Find out which other repositories have its layers; lists the links of the whole registry.
+
+        Returns
+        -------
+        Inspection
+            Digest, platforms, size in bytes, time of creation, configuration, layers, children of an index,
+            and what refers to it. Its :meth:`~regfs.catalog.inspection.Inspection.rootfs` has the files: it
+            lists them, opens them, and extracts them.
+
+        Raises
+        ------
+        regfs.catalog.names.UnknownNameError
+            There is no such repository, tag or manifest; the error says what there is.
+        regfs.catalog.names.AmbiguousDigestError
+            Several digests begin so.
+        ValueError
+            The name breaks a rule of the registry, or the manifest cannot be read.
+
+        Examples
+        --------
+        >>> image = catalog.image("library/hello:1.0")  # doctest: +SKIP
+        >>> image.rootfs().open("/etc/os-release").read()  # doctest: +SKIP
+        """
+        parsed, lookup, digest = self._resolve(name)
+        return inspect(lookup, parsed.repository, digest, sharing=sharing, name=str(parsed))
+
+    def rootfs(self, name: str, platform: str | None = None) -> RootFilesystem:
+        """Return the files in one image: to be listed, opened and extracted.
+
+        The same as ``image(name).rootfs(platform)``, and reads less: only the manifests that lead to the
+        image. Layers are read when they are needed.
+
+        Parameters
+        ----------
+        name : str
+            As of :meth:`image`.
+        platform : str, optional
+            Of an index: which image, as "linux/arm64".
+
+        Raises
+        ------
+        regfs.catalog.rootfs.PlatformError
+            An index has several images and none is chosen, or none for the platform.
+        regfs.catalog.rootfs.UnreadableImageError
+            There is no image that can be read.
+        ValueError, OSError
+            As of :meth:`image`.
+
+        Examples
+        --------
+        >>> rootfs = catalog.rootfs("library/hello")  # doctest: +SKIP
+        >>> rootfs.extract("hello", "/etc")  # doctest: +SKIP
+        """
+        parsed, lookup, digest = self._resolve(name)
+        return RootFilesystem.of(lookup, parsed.repository, digest, platform, name=str(parsed))
+
     def usage(self) -> Usage:
         """Reckon up who uses how much, what is shared, and what a deletion would free."""
         return usage(self.snapshot)
 
-    def orphans(self, older_than: timedelta | float | None = None) -> Plan:
+    def usage_of(self, repository: str) -> Breakdown:
+        """Return why one repository is as large as it is: its tags, its untagged manifests, its blobs.
+
+        Parameters
+        ----------
+        repository : str
+            Its name.
+
+        Raises
+        ------
+        regfs.catalog.names.UnknownNameError
+            There is no such repository; the error names the nearest. It is a FileNotFoundError.
+        """
+        self._named(repository)
+        return breakdown(self.snapshot, repository, self.usage(), self.needed)
+
+    def uses_of(self, digest: Digest | str) -> Uses:
+        """Return who uses a blob: every way that leads to it from a tag, a manifest or a link.
+
+        Parameters
+        ----------
+        digest : Digest or str
+            The digest, or how its hex begins where no other does; the algorithm may be left out.
+
+        Raises
+        ------
+        regfs.catalog.names.AmbiguousDigestError
+            Several digests begin so.
+        regfs.catalog.names.UnknownNameError
+            No blob has it, and no link or manifest refers to it. It is a FileNotFoundError.
+        """
+        return uses(self.snapshot, find_digest(self.snapshot, str(digest)))
+
+    def revisions(self, repository: str) -> list[RevisionRecord]:
+        """Return the manifests of a repository, each with its role and its tags, the last pushed first.
+
+        Raises
+        ------
+        regfs.catalog.names.UnknownNameError
+            There is no such repository; the error names the nearest. It is a FileNotFoundError.
+        """
+        found = self._named(repository)
+        return revisions(repository, found.revisions, found.tags, self.snapshot.manifests)
+
+    def orphans(self, older_than: timedelta | float | None = None, *, allow_most: bool = False) -> Plan:
         """Take a plan to delete the blobs that nothing needs; :func:`regfs.catalog.orphans.apply` applies it.
 
         Parameters
@@ -243,10 +382,18 @@ class Catalog:
         older_than : timedelta or float, optional
             Leave out what was written, or linked to a repository, less than that ago; a number in seconds.
             A registry that is at work needs such an age: what is being pushed looks like garbage.
-        """
-        return plan(self.source, self.snapshot, older_than)
+        allow_most : bool
+            Let the plan name more than half of the blobs or of their bytes.
 
-    def fsck(self, verify: bool = False) -> list[Finding]:
+        Raises
+        ------
+        regfs.catalog.orphans.PlanError
+            The metadata is in a database (:class:`regfs.MetadataDatabaseError`), the links cannot be the
+            truth for another reason, or the plan names more than half without `allow_most`.
+        """
+        return plan(self.source, self.snapshot, older_than, allow_most=allow_most, progress=self._progress)
+
+    def fsck(self, verify: bool = False, ignore: Iterable[str | Ignore] = ()) -> list[Finding]:
         """Tell what is wrong, and what a pull would make of it.
 
         Reads every link, and asks once more for what is missing.
@@ -255,18 +402,117 @@ class Catalog:
         ----------
         verify : bool
             Read every blob as well, and compare its digest.
+        ignore : iterable of str or Ignore
+            What is known and left out: ``KIND``, or ``KIND:PATTERN`` where a glob matches the repository or
+            the path; see :class:`regfs.catalog.findings.Ignore`.
 
         Returns
         -------
         list of Finding
             By repository, path and kind.
+
+        Raises
+        ------
+        regfs.catalog.findings.UnknownKindError
+            There is no such kind, of which the error names the nearest; nothing was read.
         """
-        return check(self.source, self.snapshot, verify=verify, progress=self._progress)
+        ignored = parse_ignore(ignore)
+        findings = check(self.source, self.snapshot, verify=verify, progress=self._progress)
+        return remaining(findings, ignored)
+
+    def summary(
+        self,
+        older_than: timedelta | float = ORPHAN_AGE,
+        *,
+        fsck: bool = True,
+        ignore: Iterable[str | Ignore] = (),
+    ) -> Summary:
+        """Return the figures that an operator watches: usage, orphans, uploads, findings, of one scan.
+
+        Parameters
+        ----------
+        older_than : timedelta or float
+            The age from which orphaned blobs count, as in :meth:`orphans`; a number in seconds.
+        fsck : bool
+            With what :meth:`fsck` finds, for which every link is read.
+        ignore : iterable of str or Ignore
+            Findings that are only counted as ignored, as in :meth:`fsck`.
+
+        Returns
+        -------
+        Summary
+            Where :meth:`orphans` refuses, or a manifest cannot be read, the orphans are None, and
+            `orphans_problem` tells why.
+
+        Raises
+        ------
+        ValueError
+            `ignore` or the age is not valid.
+        regfs.NoRegistryError, OSError
+            As for the class.
+        """
+        ignored = parse_ignore(ignore)
+        age = older_than if isinstance(older_than, timedelta) else timedelta(seconds=older_than)
+        snapshot = self.snapshot
+        orphans, problem = self._known_orphans(age)
+        findings = self.fsck() if fsck else None
+        left = None if findings is None else tuple(remaining(findings, ignored))
+        return Summary(
+            snapshot.started,
+            snapshot.ended,
+            snapshot.database_in_use,
+            self.usage(),
+            len(snapshot.manifests),
+            tuple(self.uploads),
+            age,
+            orphans,
+            problem,
+            left,
+            len(findings or ()) - len(left or ()),
+            len(snapshot.changes),
+        )
+
+    def _known_orphans(self, age: timedelta) -> tuple[Plan | None, str]:
+        """Return the orphaned blobs, or why they cannot be known."""
+        try:
+            taken = self.orphans(age)
+        except (PlanError, PermissionError) as exc:
+            return None, str(exc)
+        if taken.incomplete:
+            return None, str(IncompletePlanError(taken.incomplete))
+        return taken, ""
 
     # -- inside ---------------------------------------------------------------------------------------
 
+    def _resolve(self, name: str) -> tuple[Name, Lookup, Digest]:
+        parsed = Name.parse(name)
+        lookup = Lookup(self.source, self._progress)
+        warn_readers(self.source, database_in_use(self.source))
+        return parsed, lookup, lookup.resolve(parsed)
+
     def _repositories(self) -> list[Repository]:
         return [one for _, one in sorted(self.snapshot.repositories.items())]
+
+    def _named(self, repository: str) -> Repository:
+        if repository not in self.snapshot.repositories:
+            raise unknown_repository(repository, sorted(self.snapshot.repositories))
+        return self.snapshot.repositories[repository]
+
+    def _repository(self, repository: Repository) -> RepositoryRecord:
+        upload_bytes = repository.upload_bytes
+        return RepositoryRecord(
+            repository.name,
+            sum(files.current is not None for files in repository.tags.values()),
+            len(repository.revisions),
+            len(repository.layers),
+            len(repository.uploads),
+            repository.files,
+            sum(map(self._size, needs(self.snapshot, repository))),
+            repository.bytes - upload_bytes,
+            upload_bytes,
+            repository.pending_bytes if self.snapshot.pending_known else None,
+            repository.modified,
+        )
 
     def _size(self, digest: Digest) -> int:
         file = self.snapshot.blobs.get(digest)

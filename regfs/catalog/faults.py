@@ -5,12 +5,13 @@ Each fault names what has to be missing for it to be one, so that whoever can lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from regfs.catalog.findings import Finding, Kind, Severity
+from regfs.catalog.manifest import NO_PLATFORM
 from regfs.catalog.pulls import NO_MANIFEST, Answer, Broken, Pulls, is_other
 from regfs.layout import (
     ROOT,
@@ -48,7 +49,7 @@ class Fault(NamedTuple):
 
 @dataclass(slots=True)
 class Use:
-    """Who in a repository refers to a digest: the first of its references, by which manifest, how many."""
+    """Which manifests of a repository refer to a digest: the first, by which reference, and how many."""
 
     reference: Reference
     manifest: Digest
@@ -57,6 +58,8 @@ class Use:
 
     def __str__(self) -> str:
         more = f" and {self.manifests - 1} more" if self.manifests > 1 else ""
+        if self.reference.relation == "manifest":
+            return f"{_child_name(self.reference)} of index {self.manifest}{more}"
         return f"a {self.reference.relation} of manifest {self.manifest}{more}"
 
 
@@ -67,8 +70,11 @@ class Uses:
     ----------
     manifests : list of Digest
         Its manifests: the revisions, and what else its tags name.
-    of : dict
-        Who refers to a digest; subjects and layers that registries need not have are left out.
+    blobs, children : dict
+        Who refers to a digest, as to a layer or configuration, or as to a manifest. Subjects and layers that
+        registries need not have are left out.
+    indexes : dict
+        Of the manifests that are indexes, the children that are manifests.
     known : bool
         Whether all of the manifests could be read.
     """
@@ -77,33 +83,38 @@ class Uses:
         there = {one for one in repository.revisions if pulls.link("revision", repository.name, one)}
         there.update(files.target for files in tags.values() if files.target)
         self.manifests = sorted(there)
-        self.of: dict[Digest, Use] = {}
+        self.blobs: dict[Digest, Use] = {}
+        self.children: dict[Digest, Use] = {}
+        self.indexes: dict[Digest, tuple[Reference, ...]] = {}
         self.all: set[Digest] = set(there)
         self.known = True
-        children = []
+        only = there - repository.layers.keys()
         for digest in self.manifests:
             read = pulls.read(digest)
             if read is None or read.manifest is None:
                 # One that is gone refers to nothing; of one that cannot be read, nobody knows.
                 self.known = self.known and pulls.file(digest) is None
                 continue
-            for reference in read.manifest.references:
-                if reference.relation == "subject":
-                    continue
+            kept = [one for one in read.manifest.references if one.relation != "subject"]
+            if read.manifest.kind == "index":
+                # Whatever type it is said to be of, a child that only a revision leads to is pulled as one.
+                kept = [replace(one, relation="manifest") if one.digest in only else one for one in kept]
+                self.indexes[digest] = tuple(one for one in kept if one.relation == "manifest")
+            for reference in kept:
                 self.all.add(reference.digest)
-                if reference.relation == "manifest":
-                    children.append(reference.digest)
                 if not reference.foreign:
                     self._add(reference, digest)
-        for child in children:  # those that are no revisions, but served through a layer's link
+        for child in {one.digest for children in self.indexes.values() for one in children}:
+            # Those that are no revisions, but served through a layer's link.
             read = pulls.read(child)
             if read is not None and read.manifest is not None:
                 self.all.update(read.manifest.kept)
 
     def _add(self, reference: Reference, manifest: Digest) -> None:
-        use = self.of.get(reference.digest)
+        uses = self.children if reference.relation == "manifest" else self.blobs
+        use = uses.get(reference.digest)
         if use is None:
-            use = self.of[reference.digest] = Use(reference, manifest)
+            use = uses[reference.digest] = Use(reference, manifest)
         elif use.manifest != manifest:
             use.manifests += 1
         if reference.size is not None:
@@ -156,8 +167,9 @@ class Faults:
                 yield from self._tag(repository, tag, files)
             for digest in uses.manifests:
                 yield from self._manifest(name, digest)
-            for digest, use in uses.of.items():
+            for digest, use in (*uses.blobs.items(), *uses.children.items()):
                 yield from self._reference(name, digest, use)
+            yield from self._lacking(name, uses)
             yield from self._uploads(repository)
         for digest in sorted(self._pulls.altered - needed):
             if self._pulls.file(digest) is not None:
@@ -176,7 +188,7 @@ class Faults:
         # A blob that is needed by its SHA-512 is stored by its SHA-256, which has a link of its own.
         used_by_any = uses.all | {link for link in links.values() if isinstance(link, Digest)}
         for digest, file in repository.layers.items():
-            used = digest in uses.of
+            used = digest in uses.blobs or digest in uses.children
             link = self._pulls.link("layer", name, digest)
             answer = self._pulls.blob(name, digest) if used else _UNUSED
             spec = LayerLink(name, digest)
@@ -270,9 +282,12 @@ class Faults:
         blob = target if isinstance(target, Digest) and not is_other(digest, target) else digest
         file = self._pulls.file(blob)
         spec = BlobData(blob)
-        if file is None:
+        if child:
+            answer = replace(answer, platform=use.reference.platform)
+        lacking = child and target is None  # of which `_lacking` tells
+        if file is None and not lacking:
             yield _fault("missing-blob", spec, name, f"it is {use}", answer, spec)
-        elif use.sizes - {file.size}:
+        elif file and use.sizes - {file.size} and not lacking:
             told = ", ".join(map(str, sorted(use.sizes - {file.size})))
             detail = f"it has {file.size} bytes, not {told}; it is {use}"
             yield _fault("wrong-size", spec, name, detail, _OTHER if answer.works else answer)
@@ -281,11 +296,40 @@ class Faults:
         if not child and target is None:
             link = LayerLink(name, digest)
             yield _fault("missing-link", link, name, f"it is {use}", answer, link)
-        elif child and file is not None and self._pulls.link("revision", name, digest) is None:
+        elif target is not None and child and file and self._pulls.link("revision", name, digest) is None:
             revision = ManifestRevisionLink(name, digest)
             if answer.works:
                 answer = Answer(note="a layer's link leads to it, but what it refers to is garbage")
             yield _fault("missing-revision", revision, name, f"it is {use}", answer, revision)
+
+    def _lacking(self, name: str, uses: Uses) -> Iterator[Fault]:
+        """Yield the children that the repository does not have, judged by what is left of their indexes.
+
+        An index may lack platforms on purpose: ``skopeo copy``, ``crane`` and ``regctl`` copy some of them,
+        and distribution takes such an index where ``validation.manifests.indexes.platforms`` lets it. So a
+        missing child is an error only where no other child of one of its indexes can be pulled.
+        """
+        worst: dict[Digest, Finding] = {}
+        for index, children in uses.indexes.items():
+            absent = [child for child in children if self._pulls.target(name, child.digest) is None]
+            if not absent:
+                continue
+            there = [child for child in children if self._pulls.manifest(name, child.digest).works]
+            images = any(child.platform != NO_PLATFORM for child in children)
+            useful = [child for child in there if child.platform != NO_PLATFORM or not images]
+            severity: Severity = "warning" if useful else "error"
+            for child in absent:
+                known = worst.get(child.digest)
+                if known is not None and (useful or known.severity == "error"):
+                    continue
+                link = ManifestRevisionLink(name, child.digest)
+                left = f"{len(there)} of {len(children)} manifests" if there else "no manifest"
+                detail = f"it is {_child_name(child)} of index {index}, of which the repository has {left}"
+                answer = replace(NO_MANIFEST, platform=child.platform)
+                pull = f"works for {_platforms(useful)}; {answer}" if useful else str(answer)
+                worst[child.digest] = Finding("missing-revision", severity, link.path, name, detail, pull)
+        for digest, finding in worst.items():
+            yield Fault(finding, (ManifestRevisionLink(name, digest),))
 
     def _uploads(self, repository: Repository) -> Iterator[Fault]:
         for id_, upload in repository.uploads.items():
@@ -310,6 +354,20 @@ _KINDS_OF_MANIFESTS: dict[str, Kind] = {
     "large": "large-manifest",
     "type": "unknown-manifest",
 }
+
+
+def _child_name(child: Reference) -> str:
+    if child.platform == NO_PLATFORM:
+        return "an attestation"
+    return f"the manifest for {child.platform}" if child.platform else "a manifest"
+
+
+def _platforms(children: Sequence[Reference]) -> str:
+    """Name the platforms of some children, the first few."""
+    names = list(dict.fromkeys(child.platform for child in children if child.platform))
+    if not names:
+        return f"{len(children)} other{'s' if len(children) > 1 else ''}"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _broken(how: Broken, spec: PathSpec, repository: str, answer: Answer) -> Fault:

@@ -15,15 +15,19 @@ from datetime import timedelta
 from itertools import islice
 from typing import TypeAlias
 
+from regfs.catalog.breakage import with_broken_tags
 from regfs.catalog.faults import GRACE, Fault, Faults, Reading
 from regfs.catalog.findings import KINDS, Finding, Kind, Severity
+from regfs.catalog.lost import lost_links
 from regfs.catalog.manifest import LARGEST
-from regfs.catalog.pulls import Pulls, read_link
+from regfs.catalog.pulls import NO_MANIFEST, Pulls, read_link
 from regfs.catalog.reading import altered, batches, understand
 from regfs.catalog.scan import Progress
 from regfs.catalog.snapshot import File, ReadManifest, Snapshot
 from regfs.catalog.source import Source
 from regfs.layout import (
+    DATABASE_LOCK,
+    REPOSITORIES,
     BlobData,
     Digest,
     LayerLink,
@@ -107,13 +111,21 @@ class _Check:
         if verify:
             self._verify()
         self._read_links()
+        self.progress("checking", 0, None)
         self._read_others()
         while True:
             found = [fault for fault in self.faults.all() if not self._excused(fault)]
             if not self._ask_again(found):
                 break
         findings = {fault.finding for fault in found}
-        return sorted(findings, key=lambda one: (one.repository, one.path, one.kind, one.detail))
+        if self.snapshot.database_in_use:
+            detail = "the metadata is in a database: what is found in the bucket is not all, or no longer so"
+            pull = "gets what the database says"
+            findings.add(Finding("metadata-in-database", "warning", DATABASE_LOCK, "", detail, pull))
+        elif lost := lost_links(self.snapshot):
+            findings.add(Finding("links-lost", "error", REPOSITORIES, "", lost, str(NO_MANIFEST)))
+        ordered = sorted(findings, key=lambda one: (one.repository, one.path, one.kind, one.detail))
+        return with_broken_tags(ordered, self.snapshot, self.pulls)
 
     # -- links ----------------------------------------------------------------------------------------
 
@@ -134,6 +146,7 @@ class _Check:
             for one in self.snapshot.repositories.values()
         )
         done, links = 0, self._links()
+        self.progress("links", done, total)
         while batch := list(islice(links, LINKS)):
             suspects = [link for link, reading in self._readings(batch) if reading != link.digest]
             for link, reading in self._readings(suspects):  # once more
@@ -292,6 +305,7 @@ class _Check:
         ]
         total = sum(size for _, size in wanted)
         done = 0
+        self.progress("verifying", done, total)
         small = {BlobData(digest).path: digest for digest, size in wanted if size <= SMALL}
         for batch in batches(small, lambda path: self.snapshot.blobs[small[path]].size):
             for path, content in zip(batch, self.source.read(batch), strict=True):

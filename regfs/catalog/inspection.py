@@ -11,12 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regfs.catalog.lookup import Lookup, Referrer, size_of
+from regfs.catalog.html import Bytes, Cell, table
+from regfs.catalog.images import platforms_of
+from regfs.catalog.lookup import Lookup, Referrer
+from regfs.catalog.reach import size_of
+from regfs.catalog.rootfs import RootFilesystem
 from regfs.catalog.snapshot import ReadManifest
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from regfs.catalog.damage import Damage
+    from regfs.catalog.manifest import Reference
     from regfs.layout import Digest
 
 _ASSIGNMENT = re.compile(r"(?:/bin/sh -c #\(nop\)\s+)?(?:ENV|ARG)\s+[^=\s]+(?==)")
@@ -45,6 +51,8 @@ class LayerPart:
         What an artifact calls it.
     repositories : tuple of str or None
         Which other repositories have a link to it; None where that was not looked for.
+    problem : str
+        "missing" where there is no blob; a foreign layer need not have one.
     """
 
     number: int
@@ -55,11 +63,12 @@ class LayerPart:
     foreign: bool = False
     title: str = ""
     repositories: tuple[str, ...] | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class ChildPart:
-    """A child of an index. `size` is of all that it leads to, in bytes; `problem` why it cannot be read."""
+    """A child of an index. `size` is bytes of all that it leads to; `problem` what a pull misses."""
 
     digest: Digest
     kind: str
@@ -94,18 +103,26 @@ class ConfigPart:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """What was found of an image, an index of images, or an artifact; a notebook shows it as a table.
 
     Attributes
     ----------
+    name : str
+        What it was asked for by, "team/app:v1".
+    repository : str
+        The repository through which it was asked for.
     read : ReadManifest
         The manifest itself.
     platforms : tuple of str
         Of the image, or of an index' images.
     size : int
         Bytes of all that it leads to, each content once, as the manifests tell.
+    problem : str
+        What a pull of it misses, as a layer whose blob is gone; empty if nothing.
     """
 
+    name: str
+    repository: str
     digest: Digest
     read: ReadManifest
     platforms: tuple[str, ...]
@@ -115,9 +132,62 @@ class Inspection:
     layers: tuple[LayerPart, ...]
     children: tuple[ChildPart, ...]
     referrers: tuple[Referrer, ...]
+    problem: str
+    lookup: Lookup = field(repr=False, compare=False)
+
+    def rootfs(self, platform: str | None = None) -> RootFilesystem:
+        """Return the image's files: to be listed, opened and extracted.
+
+        Reads manifests; layers are read when they are needed.
+
+        Parameters
+        ----------
+        platform : str, optional
+            Of an index: which image, as "linux/arm64".
+
+        Raises
+        ------
+        regfs.catalog.rootfs.PlatformError
+            An index has several images and none is chosen, or none for the platform.
+        regfs.catalog.rootfs.UnreadableImageError
+            There is no image that can be read.
+
+        Examples
+        --------
+        >>> rootfs = image.rootfs()  # doctest: +SKIP
+        >>> [entry.path for entry in rootfs.entries() if entry.size > 10**6]  # doctest: +SKIP
+        >>> rootfs.open("/etc/os-release").read()  # doctest: +SKIP
+        """
+        return RootFilesystem.of(self.lookup, self.repository, self.digest, platform, name=self.name)
+
+    def manifest_document(self) -> bytes:
+        """Read the manifest as it was pushed; errors are those of :meth:`Lookup.document`."""
+        return self.lookup.document(self.digest)
+
+    def config_document(self) -> bytes:
+        """Read the configuration as it was pushed, with its secrets; see :meth:`Lookup.config_document`."""
+        return self.lookup.config_document(self.digest)
+
+    def _repr_html_(self) -> str:
+        manifest = self.read.manifest
+        kind = manifest.artifact_type or manifest.kind if manifest else None
+        rows: list[tuple[Cell, ...]] = [
+            ("digest", str(self.digest)),
+            ("kind", kind),
+            ("platforms", ", ".join(self.platforms) or None),
+            ("created", self.created),
+            ("size", Bytes(self.size)),
+        ]
+        rows += [
+            (f"layer {layer.number}", None if layer.size is None else Bytes(layer.size))
+            for layer in self.layers
+        ]
+        return table(self.name, [], rows)
 
 
-def inspect(lookup: Lookup, repository: str, digest: Digest, *, sharing: bool = False) -> Inspection:
+def inspect(
+    lookup: Lookup, repository: str, digest: Digest, *, sharing: bool = False, name: str = ""
+) -> Inspection:
     """Find out all about a manifest.
 
     Parameters
@@ -130,6 +200,8 @@ def inspect(lookup: Lookup, repository: str, digest: Digest, *, sharing: bool = 
         The manifest.
     sharing : bool
         Find out which other repositories have its layers; lists the links of the whole registry.
+    name : str
+        What it was asked for by; the repository and the digest if that is not given.
 
     Raises
     ------
@@ -140,7 +212,8 @@ def inspect(lookup: Lookup, repository: str, digest: Digest, *, sharing: bool = 
     top = read[digest]
     if top.manifest is None:
         raise ValueError(f"{repository}@{digest}: {top.problem}")
-    config = _config(lookup, top)
+    damage = lookup.damage(repository, read)
+    config = configuration(lookup, top)
     layers = [one for one in top.manifest.references if one.relation == "layer"]
     linked = lookup.links(one.digest for one in layers) if sharing else None
     steps: Iterator[str] = iter(text for text, made in config.history if made)
@@ -155,15 +228,14 @@ def inspect(lookup: Lookup, repository: str, digest: Digest, *, sharing: bool = 
             one.foreign,
             annotations.get(number, ""),
             None if linked is None else tuple(name for name in linked[one.digest] if name != repository),
+            "missing" if damage.lacks(one) else "",
         )
         for number, one in enumerate(layers, 1)
     ]
-    children = [
-        _child(one.digest, one.platform, read)
-        for one in top.manifest.references
-        if one.relation == "manifest"
-    ]
+    children = [_child(one, read, damage) for one in top.manifest.references if one.relation == "manifest"]
     return Inspection(
+        name or f"{repository}@{digest}",
+        repository,
         digest,
         top,
         platforms_of(digest, read),
@@ -173,41 +245,24 @@ def inspect(lookup: Lookup, repository: str, digest: Digest, *, sharing: bool = 
         tuple(parts),
         tuple(children),
         tuple(lookup.referrers(repository, digest)),
+        damage.problem(digest, read),
+        lookup,
     )
 
 
-def platforms_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> tuple[str, ...]:
-    """Give the platforms that an image, or an index of images, is for; attestations have none."""
-    found: dict[str, None] = {}
-    seen: set[Digest] = set()
-    waiting: list[tuple[Digest, str]] = [(digest, "")]
-    while waiting:
-        one, told = waiting.pop(0)
-        if one in seen:
-            continue
-        seen.add(one)
-        this = read.get(one)
-        if this is None or this.manifest is None:
-            found.update({told: None} if told else {})
-        elif this.manifest.kind == "image":
-            platform = told or (this.config.platform if this.config else "")
-            found.update({platform: None} if platform else {})
-        elif this.manifest.kind == "index":
-            waiting += [(c.digest, c.platform) for c in this.manifest.references if c.relation == "manifest"]
-    return tuple(found)
-
-
-def _child(digest: Digest, platform: str, read: dict[Digest, ReadManifest]) -> ChildPart:
-    this = read[digest]
+def _child(child: Reference, read: dict[Digest, ReadManifest], damage: Damage) -> ChildPart:
+    digest, this = child.digest, read[child.digest]
     if this.manifest is None:
-        return ChildPart(digest, "", platform, 0, "", this.problem)
-    platform = platform or ", ".join(platforms_of(digest, read))
+        return ChildPart(digest, "", child.platform, 0, "", this.problem)
+    platform = child.platform or ", ".join(platforms_of(digest, read))
+    problem = "the repository does not have it" if damage.lacks(child) else damage.problem(digest, read)
     return ChildPart(
-        digest, this.manifest.kind, platform, size_of(digest, read), this.manifest.media_type, ""
+        digest, this.manifest.kind, platform, size_of(digest, read), this.manifest.media_type, problem
     )
 
 
-def _config(lookup: Lookup, read: ReadManifest) -> ConfigPart:
+def configuration(lookup: Lookup, read: ReadManifest) -> ConfigPart:
+    """Read the configuration of an image; `problem` says why it cannot be read."""
     reference = read.manifest.config if read.manifest else None
     if reference is None:
         return ConfigPart()

@@ -2,6 +2,10 @@
 
 Formats: https://github.com/opencontainers/image-spec/blob/main/layer.md (tar, tar+gzip, tar+zstd; whiteouts).
 No layer is ever held whole, and each is checked against its digest when its last byte has come.
+
+Within a layer an entry lies behind the symbolic links that the layer made before it, inside the image, and
+the later entry takes the place of an earlier one, as in an archive that is unpacked. Across layers a
+directory takes the place of a symbolic link below, as in overlayfs.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import IO, Any, Literal
@@ -30,6 +35,8 @@ _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = b"\x2a\x4d\x18"
 """Of a zstd frame that holds no content, behind a byte from 0x50 to 0x5f; some tools begin with one."""
 _BLOCK = 2**20
+MOST_LINKS = 40
+"""Symbolic links that are followed for one path, as Linux does; more are a loop."""
 _KINDS = {
     tarfile.DIRTYPE: ("directory", stat.S_IFDIR),
     tarfile.SYMTYPE: ("symlink", stat.S_IFLNK),
@@ -68,6 +75,8 @@ class Entry:
         The layer that it is in, counted from 1, the lowest.
     state : str
         Empty if it is in the image; "overridden" or "whiteout" if not.
+    position : int
+        Its number in the layer's archive, from 0.
     """
 
     path: str
@@ -79,6 +88,48 @@ class Entry:
     target: str
     layer: int
     state: State = ""
+    position: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Its layer and its position there, which no other entry of an image has."""
+        return self.layer, self.position
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An entry, and a way to its content until the next member is read."""
+
+    entry: Entry
+    _archive: tarfile.TarFile
+    _member: tarfile.TarInfo
+    _digest: Digest
+
+    def open(self) -> Content:
+        """Open the content of a file."""
+        return Content(self._archive.extractfile(self._member), self._digest)
+
+
+class Content:
+    """The content of a file in a layer, to be read in order.
+
+    What it is worth shows only when the whole layer has been read, and its digest with it.
+    """
+
+    def __init__(self, file: IO[bytes] | None, digest: Digest) -> None:
+        self._file = file
+        self._digest = digest
+
+    def read(self, size: int = -1) -> bytes:
+        """Read some bytes.
+
+        Raises
+        ------
+        LayerError
+            The layer is damaged here.
+        """
+        with _damage(self._digest):
+            return self._file.read(size) if self._file else b""
 
 
 class _Hashed:
@@ -122,24 +173,44 @@ def read_layer(source: Source, digest: Digest, number: int = 1) -> Iterator[Entr
         It is missing or damaged, no tar archive, or compressed in a way that cannot be read here. Damage
         may show only at the end, after entries were given.
     """
+    return (member.entry for member in read_members(source, digest, number))
+
+
+def read_members(source: Source, digest: Digest, number: int = 1) -> Iterator[Member]:
+    """Read the entries of a layer with their contents; parameters and errors are those of `read_layer`."""
     try:
         file = source.open(BlobData(digest).path)
     except FileNotFoundError as exc:
         raise LayerError(f"{digest}: is missing: the registry has no such blob") from exc
     with file:
         hashed = _Hashed(file, digest)
-        try:
-            with tarfile.open(fileobj=_decompressed(hashed, digest), mode="r|") as archive:
-                while (member := archive.next()) is not None:
-                    yield _entry(member, number)
-                    archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as exc:
-            raise LayerError(f"{digest}: is damaged, or no tar archive: {exc}") from exc
-        except ValueError as exc:
-            if isinstance(exc, LayerError):
-                raise
-            raise LayerError(f"{digest}: is damaged: {exc}") from exc
-        hashed.finish()
+        with _damage(digest):
+            archive = tarfile.open(fileobj=_decompressed(hashed, digest), mode="r|")  # noqa: SIM115 - below
+        position = 0
+        with archive:
+            while True:
+                with _damage(digest):
+                    member = archive.next()
+                if member is None:
+                    break
+                yield Member(_entry(member, number, position), archive, member, digest)
+                position += 1
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+        with _damage(digest):
+            hashed.finish()
+
+
+@contextmanager
+def _damage(digest: Digest) -> Iterator[None]:
+    """Turn what a damaged layer makes readers raise into an error that names the layer."""
+    try:
+        yield
+    except LayerError:
+        raise
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as exc:
+        raise LayerError(f"{digest}: is damaged, or no tar archive: {exc}") from exc
+    except ValueError as exc:
+        raise LayerError(f"{digest}: is damaged: {exc}") from exc
 
 
 def _decompressed(file: _Hashed, digest: Digest) -> IO[bytes]:
@@ -196,7 +267,7 @@ class _Told:
         return data
 
 
-def _entry(member: tarfile.TarInfo, number: int) -> Entry:
+def _entry(member: tarfile.TarInfo, number: int, position: int) -> Entry:
     kind, bits = _KINDS.get(member.type, ("file", stat.S_IFREG))
     path = _normal(member.name)
     name = posixpath.basename(path)
@@ -215,7 +286,18 @@ def _entry(member: tarfile.TarInfo, number: int) -> Entry:
         _normal(target) if kind == "hardlink" else target,
         number,
         "whiteout" if name.startswith(_WHITEOUT) else "",
+        position,
     )
+
+
+def permissions(entry: Entry) -> int:
+    """Return the permission bits of an entry, set-user-ID, set-group-ID and the sticky bit among them."""
+    bits = 0
+    for place, letter in enumerate(entry.mode[1:]):
+        bits |= (letter in "rwxst") << (8 - place)
+        if letter in "sStT":
+            bits |= stat.S_ISUID >> (place // 3)
+    return bits
 
 
 def _normal(name: str) -> str:
@@ -237,11 +319,10 @@ class _Above:
     emptied: set[str] = field(default_factory=set)
     """Directories under which nothing is left."""
 
-    def hides(self, entry: Entry) -> bool:
-        path = entry.path
+    def hides(self, path: str, directory: bool) -> bool:
         if path in self.there or path in self.gone:
             return True
-        if path in self.implied and entry.kind != "directory":
+        if path in self.implied and not directory:
             return True
         while path != "/":
             path = posixpath.dirname(path)
@@ -265,6 +346,172 @@ class _Above:
                 parent = posixpath.dirname(parent)
 
 
+class Placement:
+    """Where the entries of one layer come to lie: behind the symbolic links that it made before them."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, str] = {}
+
+    def place(self, entry: Entry) -> Entry:
+        """Return an entry with the path that it gets in the image; entries come in the archive's order."""
+        path = self._through(entry.path)
+        target = self._through(entry.target) if entry.kind == "hardlink" else entry.target
+        self._links.pop(path, None)
+        if entry.kind == "symlink" and path != "/":
+            self._links[path] = target
+        unmoved = path == entry.path and target == entry.target
+        return entry if unmoved else replace(entry, path=path, target=target)
+
+    def _through(self, path: str) -> str:
+        """Follow the links among a path's parents, inside the image; a loop is left as it is."""
+        for _ in range(MOST_LINKS if self._links else 0):
+            parent = posixpath.dirname(path)
+            link = ""
+            while parent != "/":
+                if parent in self._links:
+                    link = parent  # the uppermost one is the first to be followed
+                parent = posixpath.dirname(parent)
+            if not link:
+                break
+            path = _normal(f"{inside(link, self._links[link])}{path[len(link) :]}")
+        return path
+
+
+def inside(link: str, target: str) -> str:
+    """Return where a symbolic link leads within the image, whose root is its own parent.
+
+    Parameters
+    ----------
+    link : str
+        The link's path.
+    target : str
+        What it holds: absolute, or relative to the link's directory.
+    """
+    return _normal(posixpath.join(posixpath.dirname(link), target))
+
+
+class _Layer:
+    """The entries of one layer, unpacked: a later one takes the place of an earlier one."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, Entry] = {}
+        self._parents = {"/"}
+
+    def put(self, entry: Entry) -> list[Entry]:
+        """Add an entry; return those that it takes the place of, or itself where nothing can be."""
+        path, latest = entry.path, self.latest
+        if path == "/" and entry.kind != "directory":
+            return [entry]
+        replaced = [latest.pop(path)] if path in latest else []
+        if not entry.state:
+            if entry.kind != "directory" and path in self._parents:
+                within = path + "/"
+                replaced += [latest.pop(other) for other in list(latest) if other.startswith(within)]
+                self._parents = {one for one in self._parents if not f"{one}/".startswith(within)}
+            parent = posixpath.dirname(path)
+            while parent not in self._parents:
+                self._parents.add(parent)
+                if parent in latest and latest[parent].kind != "directory":
+                    replaced.append(latest.pop(parent))
+                parent = posixpath.dirname(parent)
+        latest[path] = entry
+        return replaced
+
+
+class Overlay:
+    """Layers laid over each other, from the uppermost down, as a container sees them.
+
+    Attributes
+    ----------
+    visible : dict
+        What is in the image as far as the layers added so far show, by path.
+    hidden : list of Entry
+        What is not: the overridden entries, and the whiteouts.
+    directories : set of str
+        All directories in the image; some have no entry, only something that is in them.
+    """
+
+    def __init__(self) -> None:
+        self.visible: dict[str, Entry] = {}
+        self.hidden: list[Entry] = []
+        self._above = _Above()
+        self.directories = {"/"}
+        self._origins: dict[tuple[int, int], Entry] = {}
+        self._sought: list[Entry] = []
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add the next lower layer, of which each entry went through a :class:`Placement`."""
+        layer = _Layer()
+        sought: list[Entry] = []
+        for entry in entries:
+            if entry.kind == "hardlink":
+                if entry.target in layer.latest:
+                    self._origins[entry.key] = layer.latest[entry.target]
+                else:
+                    sought.append(entry)
+            self.hidden += map(_hidden, layer.put(entry))
+        latest = layer.latest
+        self._seek(latest)
+        self._sought += sought
+        for path, entry in latest.items():
+            if entry.state or self._above.hides(path, entry.kind == "directory"):
+                self.hidden.append(_hidden(entry))
+            else:
+                self.visible[path] = entry
+            if not entry.state:
+                self._add_directories(path if entry.kind == "directory" else posixpath.dirname(path))
+        self._above.add(latest.values())
+
+    def _add_directories(self, path: str) -> None:
+        """Add a directory and its parents: they are in the image even if what is in them is hidden."""
+        while path not in self.directories:
+            if not self._above.hides(path, directory=True):
+                self.directories.add(path)
+            path = posixpath.dirname(path)
+
+    def _seek(self, latest: dict[str, Entry]) -> None:
+        """Find what the hard links of layers above lead to, of which there is nothing in their own."""
+        if not self._sought:
+            return
+        layer = _Above()
+        layer.add(latest.values())
+        left = []
+        for link in self._sought:
+            if link.target in latest:
+                self._origins[link.key] = latest[link.target]
+            elif not layer.hides(link.target, directory=False):
+                left.append(link)
+        self._sought = left
+
+    def hides(self, entry: Entry) -> bool:
+        """Return whether the layers added so far hide an entry of a lower one."""
+        return self._above.hides(entry.path, entry.kind == "directory")
+
+    def removed(self, path: str) -> bool:
+        """Return whether no lower layer can have anything visible at a path."""
+        return self._above.hides(path, directory=True)
+
+    def must_be_directory(self, path: str) -> bool:
+        """Return whether a lower layer can have nothing visible at a path but a directory."""
+        return path in self._above.implied
+
+    def content(self, entry: Entry) -> Entry | None:
+        """Return the entry that an entry's content comes with: of a hard link what it leads to, else itself.
+
+        None where the layers added so far do not have it.
+        """
+        while entry.kind == "hardlink":
+            if entry.key not in self._origins:
+                return None
+            entry = self._origins[entry.key]  # in a lower layer or before it, so this ends
+        return entry
+
+    def entries(self, *, every: bool = False) -> list[Entry]:
+        """Return what is in the image, by path; with `every` also the hidden ones, lower layers last."""
+        shown = [*self.hidden, *self.visible.values()] if every else list(self.visible.values())
+        return sorted(shown, key=lambda one: (one.path, -one.layer))
+
+
 def merged(layers: Sequence[Iterator[Entry]], *, every: bool = False) -> list[Entry]:
     """Lay layers over each other, as a container sees them.
 
@@ -280,21 +527,10 @@ def merged(layers: Sequence[Iterator[Entry]], *, every: bool = False) -> list[En
     list of Entry
         By path and, where a path has several entries, the uppermost layer first.
     """
-    above = _Above()
-    found: list[Entry] = []
+    overlay = Overlay()
     for layer in reversed(layers):
-        latest: dict[str, Entry] = {}
-        for entry in layer:
-            if (before := latest.pop(entry.path, None)) and every:
-                found.append(_hidden(before))  # an archive may have a path twice; the last one counts
-            latest[entry.path] = entry
-        for entry in latest.values():
-            if not entry.state and not above.hides(entry):
-                found.append(entry)
-            elif every:
-                found.append(_hidden(entry))
-        above.add(latest.values())
-    return sorted(found, key=lambda one: (one.path, -one.layer))
+        overlay.add(map(Placement().place, layer))
+    return overlay.entries(every=every)
 
 
 def _hidden(entry: Entry) -> Entry:

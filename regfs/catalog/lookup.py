@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import errno
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
+from regfs.catalog.damage import Damage
 from regfs.catalog.manifest import LARGEST, ManifestError, parse_config, parse_manifest
-from regfs.catalog.names import AmbiguousDigestError, Name, UnknownNameError
+from regfs.catalog.names import AmbiguousDigestError, Name, UnknownNameError, unknown_repository
+from regfs.catalog.roles import MISSING, referrer_tag
 from regfs.catalog.scan import Progress, batches
 from regfs.catalog.search import no_registry
 from regfs.catalog.snapshot import File, ReadManifest, TagFiles
@@ -41,9 +42,6 @@ _SHOWN = 4
 """Tags that are named where one is not there: the nearest, then the last."""
 _WIDEST = 100
 """Directories that are looked into on each level, at most, for a suggestion."""
-# What signing tools tag: https://github.com/sigstore/cosign, "sha256-<hex>.sig"; the OCI distribution
-# specification's referrers tag is the same without an ending.
-_REFERRER_TAG = re.compile(r"(?P<algorithm>[a-z0-9]+)-(?P<hex>[a-f0-9]{64,128})(?:\.[a-z]+)?")
 
 
 class Referrer(NamedTuple):
@@ -92,7 +90,7 @@ class Lookup:
                     case TagIndexLink(_, tag, digest):
                         found.setdefault(tag, TagFiles()).index[digest] = file
         if not found:
-            self._check_repository(repository)
+            self.check_repository(repository)
         current = [tag for tag, files in found.items() if files.current]
         paths = [TagCurrentLink(repository, tag).path for tag in current]
         for tag, content in zip(current, self.source.read(paths), strict=True):
@@ -123,7 +121,7 @@ class Lookup:
             return files.target
         if files.problem and isinstance(content, bytes):
             raise ValueError(f"{name}: {files.problem}; regfs fsck tells what else is broken")
-        self._check_repository(name.repository)
+        self.check_repository(name.repository)
         there = sorted(
             path.rpartition("/")[2] for path in self.source.directories(tags_root(name.repository))
         )
@@ -151,25 +149,27 @@ class Lookup:
         if len(likely) == 1:
             return Digest(algorithm, likely[0])
         if not likely:
-            self._check_repository(name.repository)
+            self.check_repository(name.repository)
             text = "no manifest of the repository has this digest"
             raise UnknownNameError(errno.ENOENT, text, str(name))
         shown = ", ".join(one[:16] for one in likely[:4]) + (", …" if len(likely) > 4 else "")
         raise AmbiguousDigestError(f"{name}: {len(likely)} digests begin so: {shown}")
 
-    def _check_repository(self, name: str) -> None:
+    def check_repository(self, name: str) -> None:
+        """Raise if there is no such repository. One LIST; more where there is none.
+
+        Raises
+        ------
+        UnknownNameError, NoRegistryError
+            As of :meth:`tags`.
+        """
         if any(
             part.rpartition("/")[2].startswith("_") for part in self.source.directories(repository_root(name))
         ):
             return
         if not self.source.directories(ROOT):
             raise no_registry(self.source)
-        names = self._some_repositories()
-        near = difflib.get_close_matches(name, names, 1, 0.7)
-        if not near:  # the right name under another organisation, or the other way round
-            near = [one for one in names if one.rpartition("/")[2] == name.rpartition("/")[2]][:1]
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UnknownNameError(errno.ENOENT, f"no such repository{hint}", name)
+        raise unknown_repository(name, self._some_repositories())
 
     def _some_repositories(self) -> list[str]:
         """Give the names that can be had quickly: a LIST for each directory that is looked into."""
@@ -258,6 +258,41 @@ class Lookup:
             found[digest] = _with_config(found[digest], contents[config])
         return found
 
+    def present(self, read: Mapping[Digest, ReadManifest]) -> dict[Digest, ReadManifest]:
+        """Return those manifests of a closure that have a blob."""
+        return {digest: one for digest, one in read.items() if one.problem != MISSING}
+
+    def damage(self, repository: str, read: Mapping[Digest, ReadManifest]) -> Damage:
+        """Return what the manifests of a closure refer to and do not have. Nothing is listed.
+
+        One HEAD for each distinct layer and configuration, and for the link of each child of an index.
+        """
+        blobs: dict[Digest, None] = {}
+        children: dict[Digest, None] = {}
+        for one in read.values():
+            for reference in one.manifest.references if one.manifest else ():
+                if reference.relation == "manifest":
+                    children[reference.digest] = None
+                elif reference.relation != "subject" and not reference.foreign:
+                    blobs[reference.digest] = None
+        gone = {child for child in children if child in read and read[child].problem == MISSING}
+        linked = [child for child in children if child not in gone]
+        unlinked = self._lacking({ManifestRevisionLink(repository, child).path: child for child in linked})
+        unlinked = self._lacking({LayerLink(repository, child).path: child for child in unlinked})
+        missing = self._lacking({BlobData(digest).path: digest for digest in blobs})
+        return Damage(missing, gone | unlinked)
+
+    def _lacking(self, paths: Mapping[str, Digest]) -> set[Digest]:
+        """Return the digests of the paths at which there is no file."""
+        found: set[Digest] = set()
+        done = 0
+        for batch in batches(paths, lambda _: 0):
+            entries = self.source.find_many(batch)
+            found.update(paths[path] for path, entry in zip(batch, entries, strict=True) if entry is None)
+            done += len(batch)
+            self._progress("blobs", done, len(paths))
+        return found
+
     def referrers(self, repository: str, digest: Digest) -> list[Referrer]:
         """Find what is about a manifest: whose subject it is, or that has a tag made of its digest.
 
@@ -266,8 +301,7 @@ class Lookup:
         names = {
             TagCurrentLink(repository, tag).path: tag
             for path in self.source.directories(tags_root(repository))
-            if (found := _REFERRER_TAG.fullmatch(tag := path.rpartition("/")[2]))
-            and found.group("algorithm", "hex") == (digest.algorithm, digest.hex)
+            if referrer_tag(tag := path.rpartition("/")[2]) == digest
         }
         tagged: dict[Digest, str] = {}
         for tag, content in zip(names.values(), self.source.read(list(names)), strict=True):
@@ -298,13 +332,14 @@ class Lookup:
     def documents(self, digests: Iterable[Digest], stage: str) -> dict[Digest, bytes | str]:
         """Read blobs that are documents; for those that cannot be, why not."""
         wanted = list(dict.fromkeys(digests))
+        self._progress(stage, 0, len(wanted))
         entries = self.source.find_many([BlobData(digest).path for digest in wanted])
         found: dict[Digest, bytes | str] = {}
         paths: dict[str, Digest] = {}
         sizes: dict[str, int] = {}
         for digest, entry in zip(wanted, entries, strict=True):
             if entry is None:
-                found[digest] = "its blob is missing"
+                found[digest] = MISSING
             elif entry.size > LARGEST:
                 found[digest] = f"it has {entry.size} bytes, more than a registry takes ({LARGEST})"
             else:
@@ -312,35 +347,38 @@ class Lookup:
         done = 0
         for batch in batches(paths, sizes.__getitem__):
             for path, content in zip(batch, self.source.read(batch), strict=True):
-                found[paths[path]] = content if isinstance(content, bytes) else "its blob is missing"
+                found[paths[path]] = content if isinstance(content, bytes) else MISSING
             done += len(batch)
             self._progress(stage, done, len(paths))
         return found
 
+    def document(self, digest: Digest) -> bytes:
+        """Read a manifest or a configuration byte for byte as it was pushed.
 
-def size_of(digest: Digest, read: dict[Digest, ReadManifest]) -> int:
-    """Give the bytes of a manifest and all that it leads to, each content once, as the manifests tell.
+        Raises
+        ------
+        ManifestError
+            It is missing, too large to be one, or has another digest than it should.
+        """
+        content = self.documents([digest], "manifests")[digest]
+        if isinstance(content, str):
+            raise ManifestError(f"{digest}: {content}")
+        if digest.algorithm == "sha256" and Digest.of(content) != digest:
+            raise ManifestError(f"{digest}: is damaged: the content has another digest")
+        return content
 
-    Parameters
-    ----------
-    digest : Digest
-        The manifest.
-    read : dict
-        Its closure.
-    """
-    sizes: dict[Digest, int] = {}
-    waiting = [digest]
-    while waiting:
-        one = waiting.pop()
-        if one in sizes or one not in read:
-            continue
-        sizes[one] = read[one].size
-        for reference in this.references if (this := read[one].manifest) else ():
-            if reference.relation == "manifest":
-                waiting.append(reference.digest)
-            elif reference.relation != "subject":
-                sizes.setdefault(reference.digest, reference.size or 0)
-    return sum(sizes.values())
+    def config_document(self, digest: Digest) -> bytes:
+        """Read the configuration of a manifest as it was pushed; errors are those of :meth:`document`.
+
+        Raises
+        ------
+        ValueError
+            The manifest has no configuration: an index has none.
+        """
+        manifest = parse_manifest(self.document(digest))
+        if manifest.config is None:
+            raise ValueError(f"{digest}: has no configuration: it is an {manifest.kind}")
+        return self.document(manifest.config.digest)
 
 
 def _point(files: TagFiles, content: bytes | OSError) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -30,8 +30,15 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
+BUILDKIT_CACHE = "application/vnd.buildkit.cacheconfig.v0"
+"""Of the configuration of a build cache, which BuildKit stores as a child of an index, or in a manifest."""
+
+NO_PLATFORM = "unknown/unknown"
+"""What buildx names as the platform of an attestation, so that nobody runs it."""
+
 _INDEXES = {OCI_INDEX, DOCKER_LIST}
 _SCHEMA1 = {DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED}
+_MANIFESTS = {*_INDEXES, *_SCHEMA1, OCI_MANIFEST, OCI_ARTIFACT, DOCKER_MANIFEST}
 _IMAGE_CONFIGS = {
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
@@ -50,6 +57,14 @@ _LARGEST_NUMBER = 2**63 - 1
 """A size beyond this is none that a registry could read."""
 
 
+_SPELLINGS = {
+    *("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs", "subject"),
+    *("annotations", "fsLayers", "blobSum", "signatures", "payload", "digest", "size", "platform", "urls"),
+}
+"""The fields, of manifests and of descriptors, that are read; and of Docker's first form."""
+_FIELDS = {name.casefold(): name for name in _SPELLINGS}
+
+
 class ManifestError(ValueError):
     """Not a manifest, or a damaged one."""
 
@@ -65,7 +80,8 @@ class Reference:
     Attributes
     ----------
     relation : str
-        "config", "layer", "manifest" (a child of an index) or "subject" (what an artifact is about).
+        "config", "layer" (any other content that is no manifest), "manifest" (a child of an index) or
+        "subject" (what an artifact is about).
     digest : Digest
         Its content.
     size : int or None
@@ -74,6 +90,8 @@ class Reference:
         As the manifest tells.
     platform : str
         Of an index' child, "linux/amd64"; else empty.
+    urls : tuple of str
+        Where else the content can be downloaded.
     """
 
     relation: Relation
@@ -81,11 +99,15 @@ class Reference:
     size: int | None
     media_type: str
     platform: str = ""
+    urls: tuple[str, ...] = ()
 
     @property
     def foreign(self) -> bool:
-        """Whether it is a layer that registries need not have, as it may not be distributed."""
-        return self.media_type.startswith(_FOREIGN)
+        """Whether it is a layer that registries need not have: it may not be distributed, or has URLs.
+
+        By the rules of distribution's ``ocimanifesthandler.go`` and ``schema2manifesthandler.go``.
+        """
+        return self.media_type.startswith(_FOREIGN) or (self.relation == "layer" and bool(self.urls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +119,13 @@ class Manifest:
     media_type : str
         As it tells itself, or what its form shows it to be.
     kind : str
-        "image", "index" (of manifests, also nested), "artifact" (all that is no image to be run) or
-        "schema1" (Docker's first form).
+        "image", "index" (of manifests, also nested, or of the layers of a build cache), "artifact" (all that
+        is no image to be run) or "schema1" (Docker's first form).
     references : tuple of Reference
         In its own order: configuration, layers, children, subject.
     artifact_type : str
-        Of an artifact; else empty.
+        Of an artifact, or of an index that is one: as it tells, or its configuration's media type. Else
+        empty.
     annotations : mapping of str to str
         Its annotations.
     """
@@ -158,7 +181,7 @@ def parse_manifest(data: bytes) -> Manifest:
     ManifestError
         It is none, or lacks what a garbage collector has to know: which content it needs.
     """
-    document = _object(data)
+    document = _folded(_object(data))
     media_type = document.get("mediaType")
     if media_type is not None and not isinstance(media_type, str):
         raise ManifestError("mediaType is no text")
@@ -169,10 +192,11 @@ def parse_manifest(data: bytes) -> Manifest:
         return Manifest(media_type, "schema1", _schema1(document), "", annotations)
     subject = _references("subject", [document["subject"]]) if document.get("subject") else ()
     if media_type in _INDEXES:
-        children = _references("manifest", document.get("manifests"))
-        return Manifest(
-            media_type, "index", (*children, *subject), _text(document, "artifactType"), annotations
-        )
+        children = _references("manifest", _list(document, "manifests"))
+        artifact_type = _text(document, "artifactType")
+        if not artifact_type:
+            artifact_type = next((one.media_type for one in children if one.relation == "config"), "")
+        return Manifest(media_type, "index", (*children, *subject), artifact_type, annotations)
     if media_type == OCI_ARTIFACT:
         blobs = _references("layer", document.get("blobs") or [])
         artifact_type = _text(document, "artifactType")
@@ -180,7 +204,7 @@ def parse_manifest(data: bytes) -> Manifest:
     if media_type not in (OCI_MANIFEST, DOCKER_MANIFEST):
         raise MediaTypeError(f"the media type {media_type[:80]!r} is no manifest's")
     config = _references("config", [document.get("config")])
-    layers = _references("layer", document.get("layers"))
+    layers = _references("layer", _list(document, "layers"))
     artifact_type = _text(document, "artifactType")
     image = not artifact_type and config[0].media_type in _IMAGE_CONFIGS
     # BuildKit's attestations have the configuration of an image, but nothing that could be unpacked.
@@ -220,12 +244,45 @@ def parse_time(text: object) -> datetime | None:
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = json.loads(data, object_pairs_hook=_members)
     except (ValueError, RecursionError) as exc:
         raise ManifestError("it is no JSON") from exc
     if not isinstance(document, dict):
         raise ManifestError("it is no JSON object")
     return document
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, of which a name may be there several times."""
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else _assigned(pairs)
+
+
+def _assigned(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Assign values to names as Go does (``encoding/json``, ``Unmarshal``), in the order of their last time.
+
+    Of several values the last one counts; but null changes nothing that is no list.
+    """
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if value is None and not isinstance(members.get(name, []), list):
+            continue
+        members.pop(name, None)
+        members[name] = value
+    return members
+
+
+def _folded(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a JSON object with its fields' names as registries spell them; Go takes them in any case."""
+    if document.keys() <= _SPELLINGS:
+        return document
+    return _assigned((_spelling(name), value) for name, value in document.items())
+
+
+def _spelling(name: str) -> str:
+    spelling = _FIELDS.get(name.casefold(), name)
+    # Python folds some letters to several, and Go does not.
+    return spelling if len(spelling) == len(name) else name
 
 
 def _guess(document: Mapping[str, Any]) -> str:
@@ -248,38 +305,63 @@ def _schema1(document: Mapping[str, Any]) -> tuple[Reference, ...]:
             payload = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         except (TypeError, ValueError) as exc:
             raise ManifestError("its payload is no base64") from exc
-        document = _object(payload)
+        document = _folded(_object(payload))
     layers = document.get("fsLayers")
     if not isinstance(layers, list):
         raise ManifestError("fsLayers is no list")
     found = []
     for layer in layers:
-        digest = layer.get("blobSum") if isinstance(layer, dict) else None
+        digest = _folded(layer).get("blobSum") if isinstance(layer, dict) else None
         found.append(Reference("layer", _digest(digest, "fsLayers"), None, ""))
     return tuple(found)
 
 
+def _list(document: Mapping[str, Any], name: str) -> object:
+    """Return a field that has to be there. Go writes an empty list as null, so null is one."""
+    value = document.get(name)
+    return [] if value is None and name in document else value
+
+
 def _references(relation: Relation, listed: object) -> tuple[Reference, ...]:
+    """Read descriptors. Of the children of an index ("manifest") each is what its media type says."""
     if not isinstance(listed, list):
         raise ManifestError(f"its {relation}s are no list")
     found = []
     for item in listed:
         if not isinstance(item, dict):
             raise ManifestError(f"its {relation} is no descriptor")
+        item = _folded(item)
         digest, size = _digest(item.get("digest"), relation), item.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_NUMBER:
             raise ManifestError(f"the size of its {relation} {digest} is no number of bytes")
-        platform = item.get("platform")
+        media_type, platform = _text(item, "mediaType"), item.get("platform")
         found.append(
             Reference(
-                relation,
+                _relation_of_child(media_type) if relation == "manifest" else relation,
                 digest,
                 size,
-                _text(item, "mediaType"),
+                media_type,
                 _platform(platform) if isinstance(platform, dict) else "",
+                _urls(item.get("urls")),
             )
         )
     return tuple(found)
+
+
+def _relation_of_child(media_type: str) -> Relation:
+    """Return what a child is to its index. One that does not tell its media type is a manifest, as most are.
+
+    Clients fetch a child of another type as a blob, and registries take an index of blobs: distribution looks
+    for a child by any link of the repository.
+    """
+    if not media_type or media_type in _MANIFESTS:
+        return "manifest"
+    return "config" if media_type == BUILDKIT_CACHE or media_type in _IMAGE_CONFIGS else "layer"
+
+
+def _urls(value: object) -> tuple[str, ...]:
+    urls = value if isinstance(value, list) else ()
+    return tuple(_printable(url) for url in urls if isinstance(url, str))
 
 
 def _digest(text: object, where: str) -> Digest:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from regfs.layout import InvalidDigestError, check_repository, check_tag
@@ -17,7 +20,31 @@ class UnknownNameError(FileNotFoundError):
 
 
 class AmbiguousDigestError(ValueError):
-    """Several manifests of a repository have a digest that begins so."""
+    """Several digests begin so."""
+
+
+def unknown_repository(name: str, names: Sequence[str]) -> UnknownNameError:
+    """Return the error that there is no such repository; it names the nearest of `names`."""
+    within = name.partition("/")[2]  # of a host
+    near = [within] if within in names else difflib.get_close_matches(name, names, 1, 0.7)
+    if not near:  # the right name under another organisation, or the other way round
+        near = [other for other in names if other.rpartition("/")[2] == name.rpartition("/")[2]][:1]
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UnknownNameError(errno.ENOENT, f"no such repository{hint}", name)
+
+
+def parse_digest(text: str) -> tuple[str, str]:
+    """Split a digest, or the beginning of one, into its algorithm, perhaps "", and its hex.
+
+    Raises
+    ------
+    InvalidDigestError
+        It is neither.
+    """
+    match = _DIGEST.fullmatch(text)
+    if match is None:
+        raise InvalidDigestError(f"digest {text[:150]!r}: expected sha256:… or how its hex begins")
+    return match["algorithm"] or "", match["hex"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +74,9 @@ class Name:
         ValueError
             It breaks a rule of the registry.
         """
+        host, slash, rest = text.partition("/")
+        if slash and ":" in host and "@" not in host:
+            raise ValueError(f"{text[:150]!r}: leave out the host: {rest[:150]!r}")
         name, at, digest = text.partition("@")
         repository, colon, tag = name.rpartition(":")
         if not colon:
@@ -55,10 +85,8 @@ class Name:
         if colon:
             check_tag(tag)
         if at:
-            found = _DIGEST.fullmatch(digest)
-            if found is None:
-                raise InvalidDigestError(f"digest {digest[:150]!r}: expected sha256:… or how its hex begins")
-            return cls(repository, "", f"{found['algorithm'] or 'sha256'}:{found['hex']}")
+            algorithm, beginning = parse_digest(digest)
+            return cls(repository, "", f"{algorithm or 'sha256'}:{beginning}")
         return cls(repository, tag or DEFAULT_TAG)
 
     def __str__(self) -> str:

@@ -1,10 +1,10 @@
 """Blobs that nothing needs: how a plan to delete them is taken, and how it is applied.
 
 An orphan is what the registry's own ``garbage-collect`` would delete, by the rule of
-:mod:`regfs.catalog.reach`. To plan is one thing and to delete another: a `Plan` can be looked at, kept and
-applied later, and `apply` believes none of it. It looks at everything anew, and once more at all links
-before each batch that it deletes, and passes over what has become of use, was written again, or may be
-about to be used.
+:mod:`regfs.catalog.reach`, but for what a tag needs whose manifest has lost its revision link. To plan is one
+thing and to delete another: a `Plan` can be looked at, kept and applied later, and `apply` believes none of
+it. It looks at everything anew, and once more at all links before each batch that it deletes, and passes over
+what has become of use, was written again, or may be about to be used.
 
 What remains is what the registry's own collector has for its whole run: a push that asked whether a blob is
 there just before it was deleted, and whose manifest comes just after. An old layer link suffices for that
@@ -15,17 +15,26 @@ if it happened. To rule it out, set the registry to ``readonly`` meanwhile, as i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
+from regfs.catalog.guards import (
+    ExcessivePlanError,
+    MetadataDatabaseError,
+    UnreliableLinksError,
+    check_database,
+    check_links,
+    check_share,
+)
 from regfs.catalog.manifest import LARGEST
 from regfs.catalog.plan import IncompletePlanError, Orphan, Plan, PlanError, place
 from regfs.catalog.reach import needs
-from regfs.catalog.reading import batches
-from regfs.catalog.scan import Progress, altered, scan, understand
-from regfs.catalog.snapshot import Snapshot
+from regfs.catalog.reading import altered, batches, too_large, understand
+from regfs.catalog.scan import Progress, scan
+from regfs.catalog.snapshot import File, ReadManifest, Snapshot
 from regfs.catalog.source import Source
 from regfs.layout import (
     REPOSITORIES,
@@ -34,17 +43,22 @@ from regfs.layout import (
     InvalidDigestError,
     LayerLink,
     ManifestRevisionLink,
+    TagCurrentLink,
     parse,
     parse_link,
+    resembles_link,
 )
 
 __all__ = [
     "Applied",
+    "ExcessivePlanError",
     "IncompletePlanError",
+    "MetadataDatabaseError",
     "Orphan",
     "Plan",
     "PlanError",
     "Skipped",
+    "UnreliableLinksError",
     "apply",
     "plan",
 ]
@@ -52,11 +66,21 @@ __all__ = [
 BATCH = 1000
 """Blobs that are deleted between two looks at the links; S3 takes as many in one request."""
 
+_SAME_TIME = timedelta(minutes=5)
+"""Tags written so shortly before the scan are read again before each batch; clocks may differ by less."""
+
 _ALTERED = "its content is not what its digest promises"
 
 
-def plan(source: Source, snapshot: Snapshot, older_than: timedelta | float | None = None) -> Plan:
-    """Tell which blobs nothing needs.
+def plan(
+    source: Source,
+    snapshot: Snapshot,
+    older_than: timedelta | float | None = None,
+    *,
+    allow_most: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
+    """Tell which blobs nothing needs, unless the links cannot be the truth (:mod:`regfs.catalog.guards`).
 
     Parameters
     ----------
@@ -67,30 +91,134 @@ def plan(source: Source, snapshot: Snapshot, older_than: timedelta | float | Non
     older_than : timedelta or float, optional
         Leave out what is younger, a number in seconds: a blob that was written, or linked to a repository,
         less than that ago may belong to a push that goes on. By default nothing is left out.
+    allow_most : bool
+        Let the plan name more than half of the blobs or of their bytes.
+    progress : callable, optional
+        ``progress(stage, done, total)`` is told what goes on.
 
     Raises
     ------
     ValueError
         The age is negative.
+    regfs.MetadataDatabaseError
+        The registry keeps its metadata in a database.
+    regfs.catalog.orphans.UnreliableLinksError
+        There are links that nobody can read, no repository has a manifest though there are blobs, or more
+        manifests belong to no repository, or are missing, than belong to one.
+    regfs.catalog.orphans.ExcessivePlanError
+        More than half would go, and `allow_most` is not given.
+    OSError
+        A read failed; PermissionError where it cannot be known whether there is a database.
     """
     age = timedelta(seconds=older_than) if isinstance(older_than, (int, float)) else older_than
-    needed: set[Digest] = set()
-    for repository in snapshot.repositories.values():
-        needed |= needs(snapshot, repository)
-    links = _Links()
+    tagged = _tagged(source, snapshot)
+    unneeded = _unneeded(snapshot, tagged)
+    check_database(source, snapshot.database_in_use or None)  # the snapshot may have grown old
+    check_links(source, snapshot, unneeded, progress or (lambda *_: None))
+    links, names = _Links(), defaultdict[Digest, list[str]](list)
     for repository in snapshot.repositories.values():
         for digest, file in repository.layers.items():
-            if digest not in needed and digest in snapshot.blobs:
+            if digest in unneeded:
                 links.add(digest, file.modified)
+                names[digest].append(repository.name)
     found = [
-        Orphan(digest, file.size, file.modified, *links.of(digest))
-        for digest, file in sorted(snapshot.blobs.items())
-        if digest not in needed
+        Orphan(digest, file.size, file.modified, *links.of(digest), tuple(sorted(names.get(digest, ()))))
+        for digest, file in sorted(unneeded.items())
     ]
+    younger: list[Orphan] = []
     if age is not None:
         before = snapshot.started - age
+        younger = [one for one in found if one.touched > before]
         found = [one for one in found if one.touched <= before]
-    return Plan(place(source), snapshot.started, age, tuple(found), tuple(_unreadable(snapshot)))
+    taken = Plan(
+        place(source),
+        snapshot.started,
+        age,
+        tuple(found),
+        (*_unreadable(snapshot), *tagged.unreadable),
+        len(younger),
+        sum(one.size for one in younger),
+    )
+    if not allow_most and not taken.incomplete:  # which is to be looked at, and says why
+        check_share(snapshot, [one.digest for one in found])
+    return taken
+
+
+class _Followed(NamedTuple):
+    """What manifests need, each blob with a repository of theirs; and which of them nobody can read."""
+
+    needed: dict[Digest, str]
+    unreadable: list[str]
+
+
+def _tagged(source: Source, snapshot: Snapshot) -> _Followed:
+    """Follow the tags whose manifest is no revision of their repository, though its blob may be there.
+
+    The registry's own collector looks at no tag: it deletes the manifest, and the image is lost.
+    """
+    return _follow(
+        source,
+        {
+            tag.target: repository.name
+            for repository in snapshot.repositories.values()
+            for tag in repository.tags.values()
+            if tag.target and tag.target not in repository.revisions
+        },
+    )
+
+
+def _follow(source: Source, manifests: Mapping[Digest, str]) -> _Followed:
+    """Read manifests, and the children of those that are indexes, as far as their blobs are there.
+
+    Parameters
+    ----------
+    source : Source
+        Where the registry is.
+    manifests : mapping of Digest to str
+        The repository of each.
+    """
+    followed = _Followed({}, [])
+    level = manifests
+    seen: set[Digest] = set()
+    while level:
+        seen.update(level)
+        children: dict[Digest, str] = {}
+        for digest, read in _manifests(source, level):
+            repository = level[digest]
+            followed.needed.setdefault(digest, repository)
+            if read.manifest is None:
+                followed.unreadable.append(f"{digest} in {repository}: {read.problem}")
+                continue
+            followed.needed.update(dict.fromkeys(read.manifest.kept, repository))
+            for reference in read.manifest.references:
+                if reference.relation == "manifest" and reference.digest not in seen:
+                    children[reference.digest] = repository
+        level = children
+    return followed
+
+
+def _manifests(source: Source, digests: Iterable[Digest]) -> Iterator[tuple[Digest, ReadManifest]]:
+    """Read the manifests that are there; one whose content is not what its digest promises is a problem."""
+    digests = list(digests)
+    entries = zip(digests, source.find_many(BlobData(digest).path for digest in digests), strict=True)
+    sizes = {digest: entry.size for digest, entry in entries if entry is not None}
+    paths = {BlobData(digest).path: digest for digest, size in sizes.items() if size <= LARGEST}
+    for digest in sizes.keys() - paths.values():
+        yield digest, too_large(sizes[digest])
+    for batch in batches(paths, lambda path: sizes[paths[path]]):
+        for path, content in zip(batch, source.read(batch), strict=True):
+            if isinstance(content, bytes):
+                digest, read = paths[path], understand(content)
+                if read.manifest and altered(digest, content):
+                    read = replace(read, manifest=None, problem=_ALTERED)
+                yield digest, read
+
+
+def _unneeded(snapshot: Snapshot, tagged: _Followed) -> dict[Digest, File]:
+    needed = set(tagged.needed)
+    for repository in snapshot.repositories.values():
+        needed |= needs(snapshot, repository)
+    return {digest: file for digest, file in snapshot.blobs.items() if digest not in needed}
 
 
 class Skipped(NamedTuple):
@@ -130,8 +258,18 @@ class Applied:
         return sum(one.size for one in self.deleted)
 
 
-def apply(source: Source, plan: Plan, progress: Progress | None = None, *, dry_run: bool = False) -> Applied:
+def apply(
+    source: Source,
+    plan: Plan,
+    progress: Progress | None = None,
+    *,
+    dry_run: bool = False,
+    deleted: Callable[[Sequence[Orphan]], object] = lambda _: None,
+    allow_most: bool = False,
+) -> Applied:
     """Delete what a plan names, as far as nothing needs it still.
+
+    What refuses a plan refuses it here again, by what is in the bucket now and not by what the plan says.
 
     It can be interrupted at any moment and called again. A registry that keeps a cache of blobs must be
     started anew afterwards, or have its cache emptied, as after its own garbage collection.
@@ -146,6 +284,10 @@ def apply(source: Source, plan: Plan, progress: Progress | None = None, *, dry_r
         ``progress(stage, done, total)`` is told what goes on.
     dry_run : bool
         Look at everything, and delete nothing.
+    deleted : callable
+        Told of the blobs of each batch once they are deleted; of a dry run, once they would be.
+    allow_most : bool
+        Delete even if the plan names more than half of the blobs or of their bytes.
 
     Returns
     -------
@@ -158,6 +300,10 @@ def apply(source: Source, plan: Plan, progress: Progress | None = None, *, dry_r
         The plan is of another place.
     regfs.catalog.plan.IncompletePlanError
         A manifest cannot be read, so nobody knows what it needs.
+    regfs.MetadataDatabaseError
+        The registry keeps its metadata in a database; looked for again before each batch.
+    regfs.catalog.orphans.UnreliableLinksError, regfs.catalog.orphans.ExcessivePlanError
+        As :func:`plan` raises them.
     OSError
         A listing or a read failed. What was deleted before stays so.
     """
@@ -166,10 +312,16 @@ def apply(source: Source, plan: Plan, progress: Progress | None = None, *, dry_r
         raise PlanError(f"the plan is of {plan.place}, not of {here}; take a new one")
     if plan.incomplete:
         raise IncompletePlanError(plan.incomplete)
+    progress = progress or (lambda *_: None)
     now = scan(source, progress, configs=False)
-    if unreadable := _unreadable(now):
+    check_database(source, now.database_in_use)
+    tagged = _tagged(source, now)
+    check_links(source, now, _unneeded(now, tagged), progress)
+    if unreadable := [*_unreadable(now), *tagged.unreadable]:
         raise IncompletePlanError(unreadable)
-    return _Application(source, plan, now, progress or (lambda *_: None), dry_run).run()
+    if not allow_most:
+        check_share(now, [one.digest for one in plan.blobs if one.digest in now.blobs])
+    return _Application(source, plan, now, tagged, progress, dry_run, deleted).run()
 
 
 def _unreadable(snapshot: Snapshot) -> list[str]:
@@ -210,8 +362,10 @@ class _Application:
     source: Source
     plan: Plan
     now: Snapshot
+    tagged: _Followed
     progress: Progress
     dry_run: bool
+    report: Callable[[Sequence[Orphan]], object]
     deleted: list[Orphan] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Skipped] = field(default_factory=list)
@@ -219,13 +373,18 @@ class _Application:
 
     def run(self) -> Applied:
         orphans = {one.digest: one for one in self.plan.blobs}
-        watch = _Watch(self.source, orphans, self.now)
+        watch = _Watch(self.source, orphans, self.now, self.tagged)
         del self.now  # it is large, and grows old
         total = len(self.plan.blobs)
+        stage = "dry run" if self.dry_run else "deleting"
+        self.progress(stage, 0, total)
         for at in range(0, total, BATCH):
+            before = len(self.deleted)
             self._batch(self.plan.blobs[at : at + BATCH], watch)
-            self.progress("dry run" if self.dry_run else "deleting", min(at + BATCH, total), total)
+            self.report(self.deleted[before:])
+            self.progress(stage, min(at + BATCH, total), total)
         if self.deleted and not self.dry_run:
+            self.progress("checking", 0, None)
             self._look_back(watch)
         return Applied(
             tuple(self.deleted), tuple(self.skipped), tuple(self.failed), tuple(self.lost), self.dry_run
@@ -233,7 +392,8 @@ class _Application:
 
     def _batch(self, batch: Sequence[Orphan], watch: _Watch) -> None:
         entries = self.source.find_many(_path(one) for one in batch)
-        watch.look()  # the last thing before the deletion
+        watch.look()  # the last thing before the deletion, but for one small request
+        check_database(self.source, deleted=len(self.deleted))
         left = []
         for one, entry in zip(batch, entries, strict=True):
             reason = watch.reason(one)
@@ -278,17 +438,25 @@ class _Application:
 class _Watch:
     """What has come to need some blobs, as far as is known; `look` makes it known."""
 
-    def __init__(self, source: Source, orphans: dict[Digest, Orphan], now: Snapshot) -> None:
+    def __init__(
+        self, source: Source, orphans: dict[Digest, Orphan], now: Snapshot, tagged: _Followed
+    ) -> None:
         self.source = source
         self.orphans = orphans
         self.needed: dict[Digest, str] = {}
         self.blind = ""
         self._links = _Links()
         self._seen: set[tuple[str, Digest]] = set()
+        self._tags: dict[tuple[str, str], datetime] = {}
+        self._keep(tagged.needed)
         for repository in now.repositories.values():
             there = (digest for digest in repository.revisions if digest in now.manifests)
             self._seen.update((repository.name, digest) for digest in there)
             self._need(repository.name, needs(now, repository))
+            for tag, files in repository.tags.items():
+                # One that was written in these seconds may be written again in the same one.
+                if files.current and files.current.modified < now.started - _SAME_TIME:
+                    self._tags[repository.name, tag] = files.current.modified
         self._need_by_other_names(now)
 
     def _need_by_other_names(self, now: Snapshot) -> None:
@@ -314,10 +482,15 @@ class _Watch:
             if digest in self.orphans:
                 self.needed.setdefault(digest, repository)
 
+    def _keep(self, needed: Mapping[Digest, str]) -> None:
+        for digest, repository in needed.items():
+            self._need(repository, [digest])
+
     def look(self) -> None:
-        """List all links, and read the manifests that have become part of a repository."""
+        """List all links, and read the manifests that are new to a repository or to a tag."""
         self._links = _Links()
         new: dict[Digest, list[str]] = {}
+        tags: dict[str, str] = {}
         for page in self.source.pages(REPOSITORIES):
             for entry in page:
                 match parse(entry.path):
@@ -325,27 +498,41 @@ class _Watch:
                         self._links.add(digest, entry.modified)
                     case ManifestRevisionLink(name, digest) if (name, digest) not in self._seen:
                         new.setdefault(digest, []).append(name)
+                    case TagCurrentLink(name, tag) if self._tags.get((name, tag)) != entry.modified:
+                        tags[entry.path] = name
+                    case None if resembles_link(entry.path):
+                        self.blind = f"nobody can tell what the link {self.source.url(entry.path)} keeps"
         for digest, names in new.items():
             self._read(digest, names)
+        self._read_tags(tags)
+
+    def _read_tags(self, repositories: Mapping[str, str]) -> None:
+        """Follow tags, by the paths of their links, to the manifests that are not known to be revisions."""
+        manifests: dict[Digest, str] = {}
+        for batch in batches(repositories, lambda _: 0):
+            for path, content in zip(batch, self.source.read(batch), strict=True):
+                if isinstance(content, bytes):
+                    with contextlib.suppress(InvalidDigestError):  # fsck tells of that
+                        digest = parse_link(content)
+                        if (repositories[path], digest) not in self._seen:
+                            manifests[digest] = repositories[path]
+        followed = _follow(self.source, manifests)
+        self._keep(followed.needed)
+        if followed.unreadable:
+            told = "a tag names a manifest, and nobody can tell what it needs"
+            self.blind = self.blind or f"{told}: {followed.unreadable[0]}"
 
     def _read(self, digest: Digest, names: list[str]) -> None:
         for name in names:
             self._need(name, [digest])
-        path = BlobData(digest).path
-        entry = self.source.find(path)
-        if entry is None:
-            return  # a link to nothing keeps nothing, so far
-        content = self.source.read([path])[0] if entry.size <= LARGEST else b""
-        if isinstance(content, OSError):
-            return
-        read = understand(content)
-        if read.manifest is None or altered(digest, content):
-            told = f"{digest} has become a manifest of {names[0]}, and nobody can tell what it needs"
-            self.blind = f"{told}: {read.problem or _ALTERED}"
-            return
-        for name in names:
-            self._need(name, read.manifest.kept)
-            self._seen.add((name, digest))
+        for _, read in _manifests(self.source, [digest]):  # a link to nothing keeps nothing, so far
+            if read.manifest is None:
+                told = f"{digest} has become a manifest of {names[0]}, and nobody can tell what it needs"
+                self.blind = f"{told}: {read.problem}"
+                return
+            for name in names:
+                self._need(name, read.manifest.kept)
+                self._seen.add((name, digest))
 
     def reason(self, one: Orphan) -> str:
         """Tell why a blob must not be deleted; empty if nothing is known."""

@@ -12,16 +12,17 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from regfs.catalog.source import Source
-from regfs.layout import ROOT, Digest
+from regfs.layout import ROOT, Digest, check_repository
 
 FORMAT = "regfs orphans"
-VERSION = 1
+VERSION = 2
+"""Plans of version 1, which name no repositories, are read as well."""
 
 
 class PlanError(ValueError):
@@ -62,6 +63,8 @@ class Orphan:
         How many repositories have a layer link to it; such a link keeps nothing alive.
     linked : datetime or None
         When the newest of them was written, UTC.
+    repositories : tuple of str
+        Those repositories, by name; unknown, and empty, in a plan of version 1.
     """
 
     digest: Digest
@@ -69,6 +72,7 @@ class Orphan:
     modified: datetime
     links: int = 0
     linked: datetime | None = None
+    repositories: tuple[str, ...] = ()
 
     @property
     def touched(self) -> datetime:
@@ -93,6 +97,9 @@ class Plan:
     incomplete : tuple of str
         Manifests that could not be read. What they need is unknown, and may be in the plan: such a plan
         is to be looked at, not to be applied.
+    younger, younger_bytes : int
+        How many blobs nothing needs either but were left out for their age, and their size; 0 in a plan
+        that was read from a file, which does not keep it.
 
     Raises
     ------
@@ -105,6 +112,8 @@ class Plan:
     older_than: timedelta | None
     blobs: tuple[Orphan, ...]
     incomplete: tuple[str, ...] = ()
+    younger: int = field(default=0, compare=False)
+    younger_bytes: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if self.older_than is not None and self.older_than < timedelta():
@@ -203,18 +212,21 @@ def _written(one: Orphan) -> dict[str, Any]:
         "modified": one.modified.isoformat(),
         "links": one.links,
         "linked": one.linked and one.linked.isoformat(),
+        "repositories": one.repositories,
     }
 
 
 _HEAD = {"format", "version", "place", "taken", "older_than", "incomplete", "count", "bytes", "blobs"}
-_BLOB = {"digest", "size", "modified", "links", "linked"}
+_BLOB = {1: {"digest", "size", "modified", "links", "linked"}}
+_BLOB[2] = {*_BLOB[1], "repositories"}
 
 
 def _plan(document: Any) -> Plan:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError("it is no plan of orphaned blobs")
-    if document.get("version") != VERSION:
-        raise ValueError(f"it is of version {document.get('version')!r:.20}, not {VERSION}")
+    version = document.get("version")
+    if type(version) is not int or version not in _BLOB:
+        raise ValueError(f"it is of version {version!r:.20}, not {VERSION}")
     _keys(document, _HEAD, "it")
     older = document["older_than"]
     if older is not None and (type(older) not in (int, float) or not math.isfinite(older)):
@@ -230,7 +242,7 @@ def _plan(document: Any) -> Plan:
         document["place"],
         _time(document["taken"], "its taken"),
         None if older is None else timedelta(seconds=older),
-        tuple(_orphan(one, f"blob {at}") for at, one in enumerate(document["blobs"], 1)),
+        tuple(_orphan(one, f"blob {at}", version) for at, one in enumerate(document["blobs"], 1)),
         tuple(incomplete),
     )
     if document["count"] != len(found.blobs) or document["bytes"] != found.bytes:
@@ -238,22 +250,28 @@ def _plan(document: Any) -> Plan:
     return found
 
 
-def _orphan(item: Any, where: str) -> Orphan:
+def _orphan(item: Any, where: str, version: int) -> Orphan:
     if not isinstance(item, dict):
         raise ValueError(f"{where} is no object")
-    _keys(item, _BLOB, where)
+    _keys(item, _BLOB[version], where)
     if not isinstance(item["digest"], str):
         raise ValueError(f"the digest of {where} is no text")
     linked = None if item["linked"] is None else _time(item["linked"], f"the linked of {where}")
     links = _count(item["links"], f"the links of {where}")
     if (links > 0) != (linked is not None):
         raise ValueError(f"links and linked of {where} contradict each other")
+    names = item.get("repositories", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"the repositories of {where} are no list of texts")
+    if len(names) > links:
+        raise ValueError(f"links and repositories of {where} contradict each other")
     return Orphan(
         Digest.parse(item["digest"]),
         _count(item["size"], f"the size of {where}"),
         _time(item["modified"], f"the modified of {where}"),
         links,
         linked,
+        tuple(check_repository(name) for name in names),
     )
 
 

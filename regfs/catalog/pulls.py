@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from regfs.catalog.manifest import NO_PLATFORM
 from regfs.catalog.refusal import CRASH
 from regfs.layout import Digest, InvalidDigestError, parse_link
 from regfs.verify import ALGORITHMS
@@ -36,12 +37,15 @@ class Answer:
         It is a success, but the content is not what the digest names, so a client refuses it.
     note : str
         Why it works all the same, or what the client makes of it.
+    platform : str
+        Which platform's pull it is, where it is that of one alone; empty otherwise.
     """
 
     status: int = 200
     code: str = ""
     other: bool = False
     note: str = ""
+    platform: str = ""
 
     @property
     def works(self) -> bool:
@@ -51,12 +55,14 @@ class Answer:
     def __str__(self) -> str:
         if self.works:
             return f"works: {self.note}" if self.note else "works"
+        platform = "the attestation" if self.platform == NO_PLATFORM else self.platform
+        fails = f"fails for {platform}" if platform else "fails"
         if self.other:
             note = self.note or "refuses what is not what it asked for"
-            return f"fails: the registry answers 200, and the client {note}"
+            return f"{fails}: the registry answers 200, and the client {note}"
         if not self.status:
-            return "fails: the registry breaks the connection"
-        return f"fails: the registry answers {self.status} {self.code}"
+            return f"{fails}: the registry breaks the connection"
+        return f"{fails}: the registry answers {self.status} {self.code}"
 
 
 NO_MANIFEST = Answer(404, "MANIFEST_UNKNOWN")

@@ -1,11 +1,13 @@
-"""What keeps a blob from being garbage, as the registry's own collector sees it. Pure."""
+"""What manifests lead to: what the registry's own collector keeps, and the size of it. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regfs.catalog.snapshot import Repository, Snapshot
+    from collections.abc import Mapping
+
+    from regfs.catalog.snapshot import ReadManifest, Repository, Snapshot
     from regfs.layout import Digest
 
 
@@ -24,3 +26,28 @@ def needs(snapshot: Snapshot, repository: Repository) -> set[Digest]:
             if read.manifest:
                 found.update(read.manifest.kept)
     return found
+
+
+def size_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> int:
+    """Return the bytes of a manifest and all that it leads to, each content once, as the manifests tell.
+
+    Parameters
+    ----------
+    digest : Digest
+        The manifest.
+    read : mapping of Digest to ReadManifest
+        Its closure.
+    """
+    sizes: dict[Digest, int] = {}
+    waiting = [digest]
+    while waiting:
+        one = waiting.pop()
+        if one in sizes or one not in read:
+            continue
+        sizes[one] = read[one].size
+        for reference in this.references if (this := read[one].manifest) else ():
+            if reference.relation == "manifest":
+                waiting.append(reference.digest)
+            elif reference.relation != "subject":
+                sizes.setdefault(reference.digest, reference.size or 0)
+    return sum(sizes.values())

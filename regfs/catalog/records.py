@@ -15,23 +15,39 @@ class RepositoryRecord:
 
     Attributes
     ----------
-    name : str
+    repository : str
+        Its name.
     tags, manifests, layers, uploads : int
         How many of each: tags, revisions, links to layers and configurations, unfinished uploads.
-    files, bytes : int
-        Its own files (links, what uploads hold as objects) and their size; blobs belong to the registry.
+    files : int
+        Its own files: links, and what uploads hold as objects. Blobs belong to the registry.
+    stored_bytes : int
+        The blobs that it needs, each once, as of :class:`~regfs.catalog.usage.RepositoryUsage`.
+    link_bytes, upload_bytes : int
+        Its links, and what its unfinished uploads hold as files.
+    pending_bytes : int or None
+        The parts of its unfinished uploads, which no listing shows; None where the service does not let us
+        ask for them.
     modified : datetime or None
         When one of its files was last written, UTC.
     """
 
-    name: str
+    repository: str
     tags: int
     manifests: int
     layers: int
     uploads: int
     files: int
-    bytes: int
+    stored_bytes: int
+    link_bytes: int
+    upload_bytes: int
+    pending_bytes: int | None
     modified: datetime | None
+
+    @property
+    def name(self) -> str:
+        """The repository's name, as earlier versions called it."""
+        return self.repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +87,9 @@ class ManifestRecord:
     media_type : str
     kind : str
         "image", "index", "artifact", "schema1"; empty where it could not be read.
+    role : str
+        What it is to the other manifests: "tagged", "child", "referrer" or "untagged", as
+        :data:`regfs.catalog.roles.ROLES` tells; whichever repositories these are in.
     artifact_type : str
         Of an artifact; else empty.
     platform : str
@@ -93,6 +112,7 @@ class ManifestRecord:
     tags: int
     media_type: str
     kind: str
+    role: str
     artifact_type: str
     platform: str
     created: datetime | None
@@ -169,10 +189,10 @@ class UploadRecord:
         When it began, UTC.
     age : timedelta or None
         For how long it has been so, at the time of the look.
-    parts, bytes : int or None
+    parts, pending_bytes : int or None
         Of its multipart uploads: parts, and their size. S3 charges for them; no listing shows them. None
         where the service does not let us ask for them.
-    files, file_bytes : int
+    files, upload_bytes : int
         Its objects (start time, states of the hash), and their size.
     multipart_ids : tuple of str
         The ids of its multipart uploads in S3.
@@ -184,9 +204,9 @@ class UploadRecord:
     started: datetime | None
     age: timedelta | None
     parts: int | None
-    bytes: int | None
+    pending_bytes: int | None
     files: int
-    file_bytes: int
+    upload_bytes: int
     multipart_ids: tuple[str, ...]
 
 

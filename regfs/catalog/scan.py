@@ -15,6 +15,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
+from regfs.catalog.database import database_in_use, warn_readers
+from regfs.catalog.lost import warn_readers as warn_of_lost_links
 from regfs.catalog.manifest import (
     LARGEST,
     ImageConfig,
@@ -40,6 +42,7 @@ from regfs.layout import (
     UploadStartedAt,
     parse,
     parse_link,
+    resembles_link,
     tags_root,
     uploads_root,
 )
@@ -72,6 +75,13 @@ def scan(source: Source, progress: Progress | None = None, *, configs: bool = Tr
     -------
     Snapshot
         What is there; without any repository or blob where there is nothing.
+
+    Warns
+    -----
+    regfs.MetadataDatabaseWarning
+        At the start: the registry keeps its metadata in a database, so that this is not all.
+    regfs.catalog.lost.LostLinksWarning
+        At the end: there are blobs, and no repository has a manifest.
 
     Raises
     ------
@@ -113,6 +123,8 @@ class _Scan:
         self._asked: set[str] = set()
 
     def run(self) -> Snapshot:
+        self.found.database_in_use = database_in_use(self.source)
+        warn_readers(self.source, self.found.database_in_use)
         self._list((ROOT,))
         self._read_uploads(self.source.uploads)
         self._read_tags()
@@ -124,6 +136,7 @@ class _Scan:
             if not wanted:
                 break
         self.found.ended = datetime.now(timezone.utc)
+        warn_of_lost_links(self.source, self.found)
         return self.found
 
     def part(self, directories: Iterable[str], pending: Iterable[Any] | None) -> Snapshot:
@@ -137,6 +150,7 @@ class _Scan:
 
     def _list(self, directories: Iterable[str]) -> None:
         done = 0
+        self.progress("listing", done, None)
         for directory in directories:
             for page in self.source.pages(directory):
                 for entry in page:
@@ -155,6 +169,9 @@ class _Scan:
                 unknown.bytes += entry.size
                 if len(unknown.examples) < _EXAMPLES:
                     unknown.examples.append(entry.path)
+                if resembles_link(entry.path):
+                    unknown.links += 1
+                    unknown.first_link = min(unknown.first_link or entry.path, entry.path)
             case BlobData(digest):
                 self.found.blobs[self._same(digest)] = file
             case LayerLink(name, digest):
@@ -214,6 +231,7 @@ class _Scan:
                 repository.uploads[id_].started = parse_time(content.decode("ascii", "replace").strip())
             else:
                 self._list_upload(repository, id_)
+        self.progress("pending uploads", 0, None)
         told = pending_uploads()
         self.found.pending_known = told is not None
         for pending in told or ():
@@ -339,6 +357,8 @@ class _Scan:
         self, paths: Mapping[str, Any], stage: str, size: Callable[[str], int]
     ) -> Iterator[tuple[str, bytes | OSError]]:
         done = 0
+        if paths:
+            self.progress(stage, done, len(paths))
         for batch in batches(paths, size):
             yield from zip(batch, self.source.read(batch), strict=True)
             done += len(batch)
@@ -369,11 +389,16 @@ class _Scan:
         paths += [ManifestRevisionLink(name, digest).path for name, digest in links]
         paths = [path for path in paths if path not in self._asked]
         self._asked.update(paths)
+        done = 0
+        if paths:
+            self.progress("checking", done, len(paths))
         for batch in batches(paths, lambda path: 0):
             for entry in self.source.find_many(batch):
                 if entry is not None:
                     self._sort(entry)
                     self._changed("appeared", entry.path)
+            done += len(batch)
+            self.progress("checking", done, len(paths))
 
     def _changed(self, what: Literal["appeared", "vanished"], path: str) -> None:
         self.found.changes.append(Change(what, path))

@@ -55,6 +55,16 @@ class Repository:
     bytes: int = 0
     modified: datetime | None = None
 
+    @property
+    def upload_bytes(self) -> int:
+        """The bytes that its unfinished uploads hold as files."""
+        return sum(upload.bytes for upload in self.uploads.values())
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes in parts of its unfinished uploads, as far as they are known."""
+        return sum(part.bytes for upload in self.uploads.values() for part in upload.pending)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadManifest:
@@ -82,11 +92,16 @@ class Change:
 
 @dataclass(slots=True)
 class Unknown:
-    """Files in the registry's directory that no registry writes: counted, with some examples."""
+    """Files in the registry's directory that no registry writes: counted, with some examples.
+
+    `links` of them have the form of links, so some registry may have written them; `first_link` is one.
+    """
 
     files: int = 0
     bytes: int = 0
     examples: list[str] = field(default_factory=list)
+    links: int = 0
+    first_link: str = ""
 
 
 @dataclass(slots=True)
@@ -111,6 +126,9 @@ class Snapshot:
         What moved meanwhile.
     pending_known : bool
         False where the service does not let us ask for pending multipart uploads.
+    database_in_use : bool or None
+        Whether a lock file says that the registry's metadata is in a database, so that this is not all; None
+        where the credentials do not allow reading it. Of a scan of a part: False.
     """
 
     started: datetime
@@ -122,6 +140,7 @@ class Snapshot:
     unknown: Unknown = field(default_factory=Unknown)
     changes: list[Change] = field(default_factory=list)
     pending_known: bool = True
+    database_in_use: bool | None = False
 
     @property
     def files(self) -> int:

@@ -7,10 +7,15 @@ S3 or what the files mean.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from glob import has_magic
 from typing import Any, NamedTuple, TypeVar
+
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.spec import AbstractFileSystem
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -51,12 +56,41 @@ class Source:
 
     def __init__(self, beneath: Any) -> None:
         self._driver = beneath
-        self.fs: Any = beneath if hasattr(beneath, "find") else getattr(beneath, "fs", None)
-        if self.fs is None and not all(hasattr(beneath, name) for name in ("walk", "get_content", "stat")):
-            kind = type(beneath).__name__
-            raise TypeError(f"a catalog needs an fsspec filesystem or a storage driver, not {kind}")
+        is_fs = _has(beneath, "find", "cat_file", "info")
+        if not is_fs and not _has(beneath, "walk", "get_content", "stat"):
+            kind = f"the class {beneath.__name__}" if isinstance(beneath, type) else type(beneath).__name__
+            text = "an fsspec filesystem, its URL, a storage driver or another catalog"
+            raise TypeError(f"a catalog needs {text}, not {kind}")
+        self.fs: Any = beneath if is_fs else getattr(beneath, "fs", None)
         if getattr(self.fs, "asynchronous", False):
             raise TypeError("a catalog blocks; give it a filesystem made without asynchronous=True")
+
+    @classmethod
+    def of(cls, registry: Any, storage_options: Mapping[str, Any] | None = None) -> Source:
+        """Open whatever stands for a registry's storage.
+
+        Parameters
+        ----------
+        registry : AbstractFileSystem, str, storage driver or Catalog
+            As for the class, the URL of its root directory, or a catalog, whose source is returned.
+        storage_options : mapping, optional
+            Of the URL's filesystem.
+
+        Raises
+        ------
+        TypeError
+            It is none of them; or there are `storage_options`, and it is no URL.
+        ValueError
+            A URL of regfs has a path, which the option ``rootdirectory`` takes.
+        """
+        if isinstance(registry, str):
+            return cls(_opened(registry, storage_options or {}))
+        if storage_options is not None:
+            raise TypeError(
+                f"storage_options: belong to a URL, not to an object of {type(registry).__name__}"
+            )
+        source = getattr(registry, "source", None)
+        return source if isinstance(source, cls) else cls(registry)
 
     def url(self, path: str) -> str:
         """Name a path in full, as far as the object beneath can."""
@@ -68,13 +102,16 @@ class Source:
         Raises
         ------
         OSError
-            The listing failed.
+            The listing failed, of whatever directory; or a symbolic link leads to a directory, or nowhere.
         """
         if self.fs is None:
             yield self._walked(path)
         elif hasattr(self.fs, "find_pages"):
             for page in self.fs.find_pages(path):
                 yield [Entry(info["name"], info["size"], info["LastModified"]) for info in page]
+        elif _walks(self.fs):
+            self.fs.invalidate_cache()
+            yield from self._directory_pages(self._own(path))
         else:
             self.fs.invalidate_cache()
             found = self.fs.find(self._own(path), detail=True)
@@ -82,6 +119,45 @@ class Source:
             yield [
                 _entry({**info, "name": name}) for name, info in found.items() if info.get("type") == "file"
             ]
+
+    def _directory_pages(self, path: str) -> Iterator[list[Entry]]:
+        """List a tree, one directory after the other.
+
+        fsspec's own ``find`` takes a directory that it cannot read for an empty one, whatever `on_error` is,
+        and passes over symbolic links.
+        """
+        pending = [path]
+        while pending:
+            directory = pending.pop()
+            try:
+                infos = self.fs.ls(directory, detail=True)
+            except FileNotFoundError:  # it is not there, or has gone since its parent was listed
+                continue
+            files = []
+            for info in infos:
+                if info.get("islink") or info["type"] not in ("directory", "file"):
+                    info = self._resolved(info)
+                if info["type"] == "file":
+                    files.append(_entry(info))
+                elif info["type"] == "directory" and info["name"].strip("/") != directory.strip("/"):
+                    pending.append(info["name"])
+            if files:
+                yield files
+
+    def _resolved(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return the properties of what a symbolic link leads to, under the link's name."""
+        try:
+            target = self.fs.info(info["name"])
+        except FileNotFoundError:
+            target = {"type": "nothing"}
+        if target["type"] in ("directory", "nothing"):
+            raise OSError(
+                errno.ENOTSUP,
+                f"a symbolic link to {'a directory' if target['type'] == 'directory' else 'nothing'} is not "
+                "followed, so what lies behind it is unknown; mount or move the directory there instead",
+                _absolute(info["name"]),
+            )
+        return {**target, "name": info["name"]}
 
     def _walked(self, path: str) -> list[Entry]:
         entries: list[Entry] = []
@@ -93,8 +169,17 @@ class Source:
         try:
             self._driver.walk(path, look)
         except FileNotFoundError:
+            if self._there(path):  # what vanished lies in it, and the rest has not been listed
+                raise
             return []
         return entries
+
+    def _there(self, path: str) -> bool:
+        try:
+            self._driver.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def directories(self, path: str) -> list[str]:
         """Give the directories directly in a directory, sorted; nothing if there is none."""
@@ -122,7 +207,7 @@ class Source:
         """
         if not paths:
             return []
-        if self.fs is not None:
+        if self.fs is not None and not self._magic(paths):
             found = self.fs.cat([self._own(path) for path in paths], on_error="return")
             answers = {_absolute(name): content for name, content in found.items()}
             # What a filesystem leaves out is not there: some do not return an error where a path is missing.
@@ -130,12 +215,33 @@ class Source:
 
         def one(path: str) -> bytes | Exception:
             try:
-                content: bytes = self._driver.get_content(path)
+                if self.fs is not None:
+                    content: bytes = self.fs.cat_file(self._own(path))
+                else:
+                    content = self._driver.get_content(path)
             except Exception as exc:  # noqa: BLE001 - sorted out by _settled
                 return exc
             return content
 
         return [_settled(answer) for answer in spread(one, paths)]
+
+    def read_beginnings(self, paths: Sequence[str], size: int) -> list[bytes | OSError]:
+        """Read the first `size` bytes of files at once, or fewer where a file is shorter; as :meth:`read`."""
+        if not paths:
+            return []
+        if self.fs is not None:
+            names = [self._own(path) for path in paths]
+            return [_settled(answer) for answer in self.fs.cat_ranges(names, 0, size, on_error="return")]
+
+        def beginning(path: str) -> bytes | Exception:
+            try:
+                with self._driver.reader(path, 0) as file:
+                    content: bytes = file.read(size)
+            except Exception as exc:  # noqa: BLE001 - sorted out by _settled
+                return exc
+            return content
+
+        return [_settled(answer) for answer in spread(beginning, paths)]
 
     def find(self, path: str) -> Entry | None:
         """Ask for one file; None if there is none."""
@@ -148,6 +254,17 @@ class Source:
         except FileNotFoundError:
             return None
         return None if told.is_dir else Entry(path, told.size, told.mod_time)
+
+    def is_file(self, path: str) -> bool:
+        """Return whether there is a file; one HEAD where the filesystem is regfs' own.
+
+        Raises
+        ------
+        OSError
+            The request failed.
+        """
+        # fsspec's own isfile() takes every failure for a no.
+        return bool(self.fs.isfile(path)) if hasattr(self.fs, "find_pages") else self.find(path) is not None
 
     def find_many(self, paths: Iterable[str]) -> list[Entry | None]:
         """Ask for several files at once."""
@@ -173,15 +290,18 @@ class Source:
         Raises
         ------
         OSError
-            Some could not be deleted; the driver's others are.
+            Some could not be deleted; a driver's others are.
         """
-        if self.fs is not None:
+        if self.fs is not None and not self._magic(paths):
             self.fs.rm([self._own(path) for path in paths])
             return
 
         def one(path: str) -> OSError | None:
             try:
-                self._driver.delete(path)
+                if self.fs is not None:
+                    self.fs.rm_file(self._own(path))
+                else:
+                    self._driver.delete(path)
             except OSError as exc:
                 return exc
             return None
@@ -200,9 +320,34 @@ class Source:
         except PermissionError:
             return None
 
+    def _magic(self, paths: Iterable[str]) -> bool:
+        """Return whether the filesystem may take paths for patterns; a `DirFileSystem` has one of its own."""
+        return has_magic(str(getattr(self.fs, "path", ""))) or any(map(has_magic, paths))
+
     def _own(self, path: str) -> str:
         """Give a path as the filesystem names it."""
         return path if self.fs.root_marker == "/" else path.lstrip("/")
+
+
+def _has(instance: Any, *methods: str) -> bool:
+    return not isinstance(instance, type) and all(hasattr(instance, name) for name in methods)
+
+
+def _opened(url: str, storage_options: Mapping[str, Any]) -> Any:
+    """Open a URL's filesystem with its path as the root."""
+    from fsspec.core import url_to_fs
+
+    fs, path = url_to_fs(url, **storage_options)
+    if not path.strip("/"):
+        return fs
+    if hasattr(fs, "find_pages"):
+        text = (
+            f"a registry lies in the root directory; give storage_options={{'rootdirectory': {path!r}, ...}}"
+        )
+        raise ValueError(f"{fs.unstrip_protocol(path)}: has a path, but {text}")
+    from fsspec.implementations.dirfs import DirFileSystem
+
+    return DirFileSystem(path, fs)
 
 
 def spread(function: Callable[[T], U], items: Sequence[T]) -> list[U]:
@@ -211,6 +356,14 @@ def spread(function: Callable[[T], U], items: Sequence[T]) -> list[U]:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(AT_ONCE, len(items))) as pool:
         return list(pool.map(function, items))
+
+
+def _walks(fs: Any) -> bool:
+    """Return whether a filesystem's ``find`` is fsspec's own, which lists directory by directory."""
+    while isinstance(fs, DirFileSystem):
+        fs = fs.fs
+    own = AbstractFileSystem.find, vars(AsyncFileSystem)["_find"]
+    return (type(fs).find, getattr(type(fs), "_find", own[1])) == own
 
 
 def _absolute(name: str) -> str:

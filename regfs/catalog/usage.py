@@ -8,15 +8,17 @@ tell of it; what is missing has no bytes. What keeps a blob is the rule of :mod:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from heapq import heappush, heapreplace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from regfs.catalog.snapshot import Repository, Snapshot, TagFiles
 from regfs.layout import Digest
 
+Needing: TypeAlias = "Mapping[Digest, Sequence[object]]"
+"""Who needs a blob."""
 PAIRS = 100
 """Pairs of repositories that `Usage.sharing` gives, unless told otherwise."""
 
@@ -42,6 +44,9 @@ class RepositoryUsage:
         Its links.
     upload_bytes : int
         What its unfinished uploads hold as files; their pending parts are not among it.
+    pending_bytes : int or None
+        The parts of these uploads, which no listing shows: stored and charged for beside all else. None where
+        the service does not let us ask for them.
     freed_bytes : int
         By how much the listing would shrink if the repository's own files were removed and garbage then
         collected: its unique bytes, links and uploads. Repositories within its directory stay.
@@ -56,6 +61,7 @@ class RepositoryUsage:
     shared_bytes: int
     link_bytes: int
     upload_bytes: int
+    pending_bytes: int | None
     freed_bytes: int
 
 
@@ -227,7 +233,7 @@ def usage(snapshot: Snapshot) -> Usage:
     snapshot : Snapshot
         What a look found.
     """
-    sums = [_Sums(snapshot, one) for _, one in sorted(snapshot.repositories.items())]
+    sums = [Sums(snapshot, one) for _, one in sorted(snapshot.repositories.items())]
     needing: defaultdict[Digest, list[int]] = defaultdict(list)
     leading: Counter[Digest] = Counter()
     for at, one in enumerate(sums):
@@ -242,8 +248,7 @@ def usage(snapshot: Snapshot) -> Usage:
         if len(group) > 1:
             blobs, size = groups.get(group, (0, 0))
             groups[group] = blobs + 1, size + file.size
-    uploads = [upload for one in sums for upload in one.repository.uploads.values()]
-    upload_bytes = sum(upload.bytes for upload in uploads)
+    upload_bytes = sum(one.repository.upload_bytes for one in sums)
     totals = Totals(
         len(snapshot.blobs),
         kinds[1],
@@ -253,9 +258,7 @@ def usage(snapshot: Snapshot) -> Usage:
         upload_bytes,
         snapshot.unknown.bytes,
         snapshot.bytes,
-        sum(pending.bytes for upload in uploads for pending in upload.pending)
-        if snapshot.pending_known
-        else None,
+        sum(one.repository.pending_bytes for one in sums) if snapshot.pending_known else None,
     )
     return Usage(
         [one.whole(needing) for one in sums],
@@ -266,12 +269,13 @@ def usage(snapshot: Snapshot) -> Usage:
     )
 
 
-class _Sums:
+class Sums:
     """One repository's sums.
 
     `kept` tells what each manifest that has a blob keeps, itself first and each blob once; `holders` how
     many of them keep a blob. `named` counts what tags name; `closures` tells the manifests that each of these
-    leads to, and `led` how many tags lead to a manifest. `held` are untagged manifests and what they lead to.
+    leads to, and `led` how many tags lead to a manifest. `held` counts, for each manifest that untagged ones
+    lead to, those among these that no index refers to.
     """
 
     def __init__(self, snapshot: Snapshot, repository: Repository) -> None:
@@ -286,18 +290,20 @@ class _Sums:
                 self.kept[digest] = tuple(dict.fromkeys((digest, *kept)))
                 self.holders.update(self.kept[digest])
         self.named = Counter(files.target for files in repository.tags.values() if files.target is not None)
-        self.closures = {target: tuple(self._closure(target)) for target in self.named}
+        self.closures = {target: tuple(self.closure(target)) for target in self.named}
         self.led: Counter[Digest] = Counter()
         for target, times in self.named.items():
             for digest in self.closures[target]:
                 self.led[digest] += times
         untagged = [digest for digest in self.kept if digest not in self.led]
-        self.held = {below for digest in untagged for below in self._closure(digest)}
+        below = {child for digest in untagged for child in self._children(digest)}
+        self.heads = {digest: tuple(self.closure(digest)) for digest in untagged if digest not in below}
+        self.held = Counter(digest for closure in self.heads.values() for digest in closure)
         self.signatures: Counter[Digest] = Counter()
         for (revision, _), file in repository.signatures.items():
             self.signatures[revision] += file.size
 
-    def _closure(self, top: Digest) -> Iterator[Digest]:
+    def closure(self, top: Digest) -> Iterator[Digest]:
         """Give the revisions that a manifest leads to, itself and, below an index, its children."""
         waiting, seen = [top], {top}
         while waiting:
@@ -305,52 +311,58 @@ class _Sums:
             if digest not in self.kept:
                 continue
             yield digest
-            manifest = self.snapshot.manifests[digest].manifest
-            for one in manifest.references if manifest else ():
-                if one.relation == "manifest" and one.digest not in seen:
-                    seen.add(one.digest)
-                    waiting.append(one.digest)
+            children = self._children(digest) - seen
+            seen |= children
+            waiting += children
 
-    def _reached(self, manifests: Iterable[Digest]) -> set[Digest]:
+    def _children(self, digest: Digest) -> set[Digest]:
+        manifest = self.snapshot.manifests[digest].manifest
+        references = manifest.references if manifest else ()
+        return {reference.digest for reference in references if reference.relation == "manifest"}
+
+    def reached(self, manifests: Iterable[Digest]) -> set[Digest]:
+        """Return what some of the manifests keep, themselves included."""
         return {blob for digest in manifests for blob in self.kept[digest]}
 
-    def _size(self, blobs: Iterable[Digest]) -> int:
+    def size(self, blobs: Iterable[Digest]) -> int:
+        """Return the bytes of those blobs that are there."""
         there = self.snapshot.blobs
         return sum(there[digest].size for digest in blobs if digest in there)
 
     def count_tags(self, leading: Counter[Digest]) -> None:
         """Count for each blob the tags that lead to it."""
         for target, times in self.named.items():
-            for blob in self._reached(self.closures[target]):
+            for blob in self.reached(self.closures[target]):
                 leading[blob] += times
 
-    def whole(self, needing: dict[Digest, list[int]]) -> RepositoryUsage:
+    def whole(self, needing: Needing) -> RepositoryUsage:
         """Give what the repository uses."""
         one = self.repository
-        stored = self._size(self.holders)
-        unique = self._size(blob for blob in self.holders if len(needing[blob]) == 1)
-        uploads = sum(upload.bytes for upload in one.uploads.values())
+        stored = self.size(self.holders)
+        unique = self.size(blob for blob in self.holders if len(needing[blob]) == 1)
+        uploads = one.upload_bytes
         return RepositoryUsage(
             one.name,
             sum(files.current is not None for files in one.tags.values()),
             len(one.revisions),
-            sum(map(self._size, self.kept.values())),
+            sum(map(self.size, self.kept.values())),
             stored,
             unique,
             stored - unique,
             one.bytes - uploads,
             uploads,
+            one.pending_bytes if self.snapshot.pending_known else None,
             unique + one.bytes,
         )
 
-    def tags(self, needing: dict[Digest, list[int]], leading: Counter[Digest]) -> Iterator[TagUsage]:
+    def tags(self, needing: Needing, leading: Counter[Digest]) -> Iterator[TagUsage]:
         """Give what each tag uses."""
         sums: dict[Digest, tuple[int, int, int]] = {}
         for target, closure in self.closures.items():
-            reached = self._reached(closure)
-            unique = self._size(blob for blob in reached if leading[blob] == 1)
-            logical = sum(self._size(self.kept[digest]) for digest in closure)
-            sums[target] = logical, self._size(reached), unique
+            reached = self.reached(closure)
+            unique = self.size(blob for blob in reached if leading[blob] == 1)
+            logical = sum(self.size(self.kept[digest]) for digest in closure)
+            sums[target] = logical, self.size(reached), unique
         for name, files in sorted(self.repository.tags.items()):
             logical, stored, unique = sums.get(files.target, (0, 0, 0)) if files.target else (0, 0, 0)
             freed = self._freed(files, needing)
@@ -358,17 +370,27 @@ class _Sums:
                 self.repository.name, name, files.target, logical, stored, unique, stored - unique, freed
             )
 
-    def _freed(self, files: TagFiles, needing: dict[Digest, list[int]]) -> int:
+    def _freed(self, files: TagFiles, needing: Needing) -> int:
         own = [*files.index.values(), *([files.current] if files.current else [])]
         freed = sum(file.size for file in own)
         closure = self.closures[files.target] if files.target else ()
-        removed = {digest for digest in closure if self.led[digest] == 1 and digest not in self.held}
-        if not removed:
-            return freed
-        freed += sum(self.repository.revisions[digest].size for digest in removed)
+        removed = {digest for digest in closure if self.led[digest] == 1 and not self.held[digest]}
+        return freed + self._removed(removed, needing)
+
+    def freed_untagged(self, digest: Digest, needing: Needing) -> int:
+        """Return by how much the listing would shrink without an untagged manifest that no index refers to.
+
+        With the revisions that nothing else in the repository leads to, as for a tag.
+        """
+        closure = self.heads.get(digest, (digest,))  # a revision without a blob leads to nothing
+        return self._removed({one for one in closure if not self.led[one] and self.held[one] < 2}, needing)
+
+    def _removed(self, removed: Collection[Digest], needing: Needing) -> int:
+        """Return what removing some revisions, and collecting garbage then, frees."""
+        freed = sum(self.repository.revisions[digest].size for digest in removed)
         freed += sum(self.signatures[digest] for digest in removed)
-        released = Counter(blob for digest in removed for blob in self.kept[digest])
-        return freed + self._size(
+        released = Counter(blob for digest in removed for blob in self.kept.get(digest, ()))
+        return freed + self.size(
             blob
             for blob, times in released.items()
             if times == self.holders[blob] and len(needing[blob]) == 1

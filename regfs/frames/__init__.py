@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from regfs.frames.schemas import SCHEMAS, Column, Schema
+from regfs.frames.schemas import FILES, SCHEMAS, Column, Schema
 
 if TYPE_CHECKING:
     from regfs.frames.distributed import DaskFrames
     from regfs.frames.tables import Frames
 
-__all__ = ["SCHEMAS", "Column", "DaskFrames", "Frames", "Schema"]
+__all__ = ["FILES", "SCHEMAS", "Column", "DaskFrames", "Frames", "Schema"]
 
 _HOMES = {"DaskFrames": "distributed", "Frames": "tables"}
 

@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from regfs.catalog import Catalog
+from regfs.catalog.database import database_in_use, warn_readers
 from regfs.catalog.search import no_registry
 from regfs.catalog.source import Source, spread
 from regfs.frames import partitions
 from regfs.frames.making import frame
-from regfs.frames.partitions import ANSWERS, COMMON, HEADS, HEXES, LISTED, NEEDS, QUESTIONS, READ
-from regfs.frames.schemas import CATALOG, CATEGORY
+from regfs.frames.partitions import ANSWERS, COMMON, HEADS, HEXES, LISTED, NEEDS, QUESTIONS, READ, STORED
+from regfs.frames.schemas import CATALOG, CATEGORY, FILES
 from regfs.layout import BLOBS, REPOSITORIES, ROOT
 
 try:
@@ -21,7 +22,7 @@ except ImportError as exc:
     raise ImportError('tables by many processes need dask: pip install "regfs[dask]"') from exc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     from typing_extensions import Self
@@ -59,8 +60,8 @@ class DaskFrames:
     The tables of :class:`~regfs.frames.Frames` that tell what there is, with the same columns, dtypes and
     rows. `blobs`, `manifests` and `references` are partitioned by the first two digits of the digest, and
     sorted by it: a worker lists the blobs that begin so and reads the manifests among them. The others are
-    partitioned by repository. The categories of `repository` and `media_type` are known once computed, and
-    then are those that occur.
+    partitioned by repository; `repositories` reads the manifests, too, for what each needs. The categories
+    of `repository` and `media_type` are known once computed, and then are those that occur.
 
     Nothing is read when the object is made. When the first frame is asked for, repositories' directories are
     listed to find out how to divide them: one LIST for each, level by level, until there are four times as
@@ -74,11 +75,14 @@ class DaskFrames:
 
     Parameters
     ----------
-    fs : AbstractFileSystem, storage driver or Catalog
-        What to read through. It travels to the workers, so it has to pickle; a filesystem of regfs takes
-        nothing along that it found in the environment, where each worker finds its own.
+    fs : AbstractFileSystem, str, storage driver or Catalog
+        What to read through, or the URL of it. It travels to the workers, so it has to pickle; a filesystem
+        of regfs takes its parameters along, and not the credentials of AWS' chain, of which each worker finds
+        its own.
     npartitions : int
         Partitions of each frame, 1 to 256. Fewer where there are fewer directories of repositories.
+    storage_options : mapping, optional
+        Of the URL's filesystem.
 
     Raises
     ------
@@ -88,6 +92,12 @@ class DaskFrames:
         `fs` or `npartitions` are none.
     regfs.NoRegistryError, OSError
         When a frame is asked for, or computed, as of a catalog.
+
+    Warns
+    -----
+    regfs.MetadataDatabaseWarning
+        When the first frame is asked for: the registry keeps its metadata in a database, so that this is not
+        all. Costs one HEAD.
 
     Examples
     --------
@@ -104,10 +114,16 @@ class DaskFrames:
     uploads = DaskTable("uploads")
     links = DaskTable("links")
 
-    def __init__(self, fs: Any, npartitions: int = PARTITIONS) -> None:
+    def __init__(
+        self,
+        fs: Any,
+        npartitions: int = PARTITIONS,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
         if not 1 <= npartitions <= HEXES:
             raise ValueError(f"npartitions {npartitions}: must be 1 to {HEXES}")
-        self.source = fs.source if isinstance(fs, Catalog) else Source(fs)
+        self.source = Source.of(fs, storage_options)
         self.npartitions = npartitions
 
     def __repr__(self) -> str:
@@ -125,7 +141,38 @@ class DaskFrames:
         if name == "manifests":
             return self._homes(partitions.manifests, schema, self._read, self._heads, self._answers)
         parts = [delayed(partitions.table)(name, part, pure=True) for part in self._looks]
-        return dd.from_delayed(parts, meta=_meta(schema), verify_meta=False)
+        made = dd.from_delayed(parts, meta=_meta(schema), verify_meta=False)
+        if name == "repositories":
+            stored = self._homes(partitions.stored, STORED, self._needs, self._listed)
+            return self._homes(partitions.repositories, schema, made, stored.repartition(npartitions=1))
+        return made
+
+    def files(self, name: str, *, every: bool = False, platform: str | None = None) -> Any:
+        """Make a frame of the files in one image: :meth:`regfs.frames.Frames.files`, read by the workers.
+
+        Each layer is read by one worker. Their entries, without contents, are then laid over each other by
+        one, into one partition: what is in the image depends on all layers.
+
+        Parameters
+        ----------
+        name : str
+            ``REPO``, ``REPO:TAG`` or ``REPO@DIGEST``.
+        every : bool
+            Each layer's own entries, also those that are not in the image.
+        platform : str, optional
+            Of an index: which image.
+
+        Raises
+        ------
+        ValueError, OSError
+            As of :meth:`regfs.catalog.Catalog.rootfs`; when it is computed, what is wrong with a layer.
+        """
+        rootfs = Catalog(self).rootfs(name, platform)
+        layers = [
+            delayed(partitions.layer)(self.source, digest, number) for number, digest in rootfs.readable
+        ]
+        part = delayed(partitions.files)(layers, every)
+        return dd.from_delayed([part], meta=_meta(FILES), verify_meta=False)
 
     # -- by repository --------------------------------------------------------------------------------
 
@@ -145,8 +192,10 @@ class DaskFrames:
     def _directories(self) -> list[tuple[str, ...]]:
         """Divide the repositories' directory: several for what belongs to one repository."""
         done: list[tuple[str, ...]] = []
+        in_use = database_in_use(self.source)
+        warn_readers(self.source, in_use)
         waiting: Sequence[str] = self.source.directories(REPOSITORIES)
-        if not waiting and not self.source.directories(BLOBS) and not self._anything():
+        if not in_use and not waiting and not self.source.directories(BLOBS) and not self._anything():
             raise no_registry(self.source)
         while waiting and len(done) + len(waiting) < 4 * self.npartitions:
             below = spread(self.source.directories, waiting)
@@ -195,7 +244,9 @@ class DaskFrames:
     @cached_property
     def _answers(self) -> Any:
         questions = self._sent(self._homes(partitions.questions, QUESTIONS, self._read))
-        given = self._homes(partitions.answers, ANSWERS, questions, self._listed, source=self.source)
+        given = self._homes(
+            partitions.answers, ANSWERS, questions, self._listed, self._read, source=self.source
+        )
         return self._sent(dd.concat([given, self._homes(partitions.told, ANSWERS, self._read)]))
 
     def _sent(self, travelling: Any) -> Any:

@@ -9,11 +9,14 @@ Beside the tables themselves these frames travel, each indexed by a digest whose
 
 =========  ===========================================================================================
 listed     A home's blobs: size, modified.
-heads      Who has a manifest: repository, and whether it is a tag that does (else it is a revision).
+heads      Who has a manifest: repository, and the tag if it is one that does (else it is a revision).
 read       A home's manifests: size, and data, which is missing where it is too large.
-questions  What a manifest has to know of another blob: asking, and whether it is its configuration.
-answers    What is to be known of a manifest: platform, told (by an index), created, size (to be added).
+questions  What a manifest has to know of another blob: asking, and what that is to it ("config", "size" of
+           a layer, "subject").
+answers    What is to be known of a manifest: platform, told (by an index), created, size (to be added), role
+           ("child" of an index, "referrer" of a subject that is there).
 needs      Who needs a blob: a repository; NA for each manifest that refers to it.
+stored     What repositories need of a home's blobs: repository, bytes. Indexed by nothing.
 =========  ===========================================================================================
 """
 
@@ -26,17 +29,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from regfs.catalog import Catalog
+from regfs.catalog.layers import merged, read_layer
 from regfs.catalog.manifest import LARGEST, ImageConfig, ManifestError, parse_config
 from regfs.catalog.scan import batches, scan_part, too_large, understand
 from regfs.catalog.snapshot import File, Repository, Snapshot, TagFiles
 from regfs.frames import rows
 from regfs.frames.making import frame
-from regfs.frames.schemas import CATALOG, COUNT, TEXT, TIME, Column, Schema
+from regfs.frames.schemas import CATALOG, COUNT, FILES, TEXT, TIME, Column, Schema
 from regfs.layout import BLOBS, BlobData, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from regfs.catalog.layers import Entry
     from regfs.catalog.manifest import Reference
     from regfs.catalog.records import ManifestRecord
     from regfs.catalog.snapshot import ReadManifest
@@ -56,11 +61,14 @@ def _travelling(name: str, *columns: tuple[str, str]) -> Schema:
 
 
 LISTED = _travelling("listed", ("size", COUNT), ("modified", TIME))
-HEADS = _travelling("heads", ("repository", TEXT), ("tag", "bool"))
+HEADS = _travelling("heads", ("repository", TEXT), ("tag", TEXT))
 READ = _travelling("read", ("size", COUNT), ("data", "object"))
-QUESTIONS = _travelling("questions", ("asking", TEXT), ("config", "bool"))
-ANSWERS = _travelling("answers", ("platform", TEXT), ("told", TEXT), ("created", TIME), ("size", COUNT))
+QUESTIONS = _travelling("questions", ("asking", TEXT), ("what", TEXT))
+ANSWERS = _travelling(
+    "answers", ("platform", TEXT), ("told", TEXT), ("created", TIME), ("size", COUNT), ("role", TEXT)
+)
 NEEDS = _travelling("needs", ("repository", TEXT))
+STORED = Schema("stored", "", (Column("repository", TEXT, ""), Column("bytes", COUNT, "")))
 
 
 # -- by repository ---------------------------------------------------------------------------------------
@@ -104,24 +112,43 @@ def table(name: str, snapshot: Snapshot) -> pd.DataFrame:
     )
 
 
+def repositories(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """Complete the table of repositories by what they need of all homes' blobs."""
+    sizes = stored.groupby("repository")["bytes"].sum().to_dict()
+    column = [sizes.get(name, 0) for name in made["repository"]]
+    # The dtype of a column without a row would be another.
+    stored_bytes = pd.Series(column, index=made.index, dtype="int64")
+    completed: pd.DataFrame = made.assign(stored_bytes=stored_bytes)
+    return completed
+
+
 def heads(snapshot: Snapshot) -> pd.DataFrame:
     """Tell which repositories and tags have which manifests."""
     return frame(
         HEADS,
         [
+            *((digest, one.name, None) for one in snapshot.repositories.values() for digest in one.revisions),
             *(
-                (digest, one.name, False)
+                (files.target, one.name, tag)
                 for one in snapshot.repositories.values()
-                for digest in one.revisions
-            ),
-            *(
-                (files.target, one.name, True)
-                for one in snapshot.repositories.values()
-                for files in one.tags.values()
+                for tag, files in one.tags.items()
                 if files.target
             ),
         ],
     )
+
+
+# -- in an image -----------------------------------------------------------------------------------------
+
+
+def layer(source: Source, digest: Digest, number: int) -> list[Entry]:
+    """Read the entries of one layer."""
+    return list(read_layer(source, digest, number))
+
+
+def files(layers: Sequence[Sequence[Entry]], every: bool) -> pd.DataFrame:
+    """Make the table of an image's files, of the entries of its layers, lowest first."""
+    return frame(FILES, map(rows.file, merged([iter(entries) for entries in layers], every=every)))
 
 
 # -- at a digest's home ----------------------------------------------------------------------------------
@@ -160,14 +187,16 @@ def references(read: pd.DataFrame) -> pd.DataFrame:
 
 def questions(read: pd.DataFrame) -> pd.DataFrame:
     """Tell what manifests have to know of other blobs: configurations, and sizes that they do not tell."""
-    asked: list[tuple[Digest, Digest, bool]] = []
+    asked: list[tuple[Digest, Digest, str]] = []
     for digest, one in _rebuilt(read).manifests.items():
         for reference in _kept(one):
             config = (
                 reference.relation == "config" and one.manifest is not None and one.manifest.kind == "image"
             )
             if config or reference.size is None:
-                asked.append((reference.digest, digest, config))
+                asked.append((reference.digest, digest, "config" if config else "size"))
+        if one.manifest and one.manifest.subject:
+            asked.append((one.manifest.subject, digest, "subject"))
     return frame(QUESTIONS, asked)
 
 
@@ -176,19 +205,23 @@ def told(read: pd.DataFrame) -> pd.DataFrame:
     return frame(
         ANSWERS,
         (
-            (reference.digest, None, reference.platform, None, 0)
+            (reference.digest, None, reference.platform or None, None, 0, "child")
             for one in _rebuilt(read).manifests.values()
             for reference in _kept(one)
-            if reference.relation == "manifest" and reference.platform
+            if reference.relation == "manifest"
         ),
     )
 
 
-def answers(questions: pd.DataFrame, listed: pd.DataFrame, source: Source) -> pd.DataFrame:
+def answers(
+    questions: pd.DataFrame, listed: pd.DataFrame, read: pd.DataFrame, source: Source
+) -> pd.DataFrame:
     """Answer what manifests have to know."""
     sizes: dict[str, int] = {str(digest): int(size) for digest, size in listed["size"].items()}
     wanted = {
-        digest for digest in questions.index[questions["config"]] if sizes.get(digest, LARGEST + 1) <= LARGEST
+        digest
+        for digest in questions.index[questions["what"] == "config"]
+        if sizes.get(digest, LARGEST + 1) <= LARGEST
     }
     configs: dict[str, ImageConfig] = {}
     for digest, content in _contents(source, {digest: sizes[digest] for digest in sorted(wanted)}):
@@ -198,12 +231,15 @@ def answers(questions: pd.DataFrame, listed: pd.DataFrame, source: Source) -> pd
             continue  # as without a configuration; that it is damaged, `findings` tells
     nothing = ImageConfig()
     given: list[tuple[Any, ...]] = []
-    for digest, asking, config in questions.itertuples():
-        if config:
+    manifests = set(read.index)
+    for digest, asking, what in questions.itertuples():
+        if what == "config":
             found = configs.get(digest, nothing)
-            given.append((asking, found.platform, None, found.created, 0))
-        else:
-            given.append((asking, None, None, None, sizes.get(digest, 0)))
+            given.append((asking, found.platform, None, found.created, 0, None))
+        elif what == "size":
+            given.append((asking, None, None, None, sizes.get(digest, 0), None))
+        elif digest in manifests:
+            given.append((asking, None, None, None, 0, "referrer"))
     return frame(ANSWERS, given)
 
 
@@ -213,12 +249,14 @@ def manifests(read: pd.DataFrame, heads: pd.DataFrame, answers: pd.DataFrame) ->
     told = answers["told"].dropna().groupby(level=0).max().to_dict()
     created = answers["created"].dropna().to_dict()
     sizes = answers["size"].groupby(level=0).sum().to_dict()
+    roles = answers["role"].dropna().groupby(level=0).min().to_dict()  # a child before a referrer
 
     def completed(one: ManifestRecord) -> ManifestRecord:
         name = str(one.digest)
         moment = created.get(name)
         return replace(
             one,
+            role=one.role if one.role == "tagged" else min(roles.get(name, one.role), one.role),
             platform=platforms.get(name) or told.get(name, ""),
             created=moment.to_pydatetime() if moment else None,
             content_size=one.content_size + int(sizes.get(name, 0)),
@@ -239,6 +277,13 @@ def needs(read: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFrame:
     )
     needing = ((digest, name) for digest, names in _catalog(snapshot).needed.items() for name in names)
     return frame(NEEDS, [*referring, *needing])
+
+
+def stored(needs: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """Sum up what each repository needs of the blobs here."""
+    needed = needs.dropna().reset_index().drop_duplicates()  # several homes may name the same
+    sized = needed.merge(listed["size"], left_on="digest", right_index=True)
+    return frame(STORED, sized.groupby("repository")["size"].sum().items())
 
 
 def blobs(needs: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
@@ -286,8 +331,8 @@ def _rebuilt(read: pd.DataFrame, heads: pd.DataFrame | None = None) -> Snapshot:
     for digest, name, tag in heads.itertuples() if heads is not None else ():
         repository = found.repositories.setdefault(name, Repository(name))
         target = Digest.parse(digest)
-        if tag:
-            repository.tags[str(len(repository.tags))] = TagFiles(target=target)
+        if isinstance(tag, str):
+            repository.tags[tag] = TagFiles(target=target)
         else:
             repository.revisions[target] = File(0, _NEVER)
     return found

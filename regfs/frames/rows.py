@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
     from regfs.catalog.fsck import Finding
+    from regfs.catalog.layers import Entry
     from regfs.catalog.records import ManifestRecord, ReferenceRecord
     from regfs.catalog.usage import Usage
 
@@ -19,13 +20,16 @@ Row: TypeAlias = "tuple[Any, ...]"
 def _repositories(catalog: Catalog) -> Iterator[Row]:
     for one in catalog.repositories:
         yield (
-            one.name,
+            one.repository,
             one.tags,
             one.manifests,
             one.layers,
             one.uploads,
             one.files,
-            one.bytes,
+            one.stored_bytes,
+            one.link_bytes,
+            one.upload_bytes,
+            one.pending_bytes,
             one.modified,
         )
 
@@ -50,6 +54,7 @@ def manifest(one: ManifestRecord) -> Row:
         one.tags,
         one.media_type,
         one.kind,
+        one.role,
         one.artifact_type,
         one.platform,
         one.created,
@@ -89,9 +94,9 @@ def _uploads(catalog: Catalog) -> Iterator[Row]:
             one.started,
             one.age,
             one.parts,
-            one.bytes,
+            one.pending_bytes,
             one.files,
-            one.file_bytes,
+            one.upload_bytes,
             " ".join(one.multipart_ids),
         )
 
@@ -125,6 +130,7 @@ def _usage_repositories(usage: Usage) -> Iterator[Row]:
             one.shared_bytes,
             one.link_bytes,
             one.upload_bytes,
+            one.pending_bytes,
             one.freed_bytes,
         )
 
@@ -156,6 +162,22 @@ USAGE: Mapping[str, Callable[[Usage], Iterable[Row]]] = {
 }
 
 
+def file(entry: Entry) -> Row:
+    """Return the row of a file in an image."""
+    return (
+        entry.path,
+        entry.kind,
+        entry.size,
+        entry.mode,
+        entry.owner,
+        entry.modified,
+        entry.target,
+        entry.layer,
+        entry.state,
+    )
+
+
 def finding(one: Finding) -> Row:
     """Give one row of the table of findings."""
-    return one.kind, one.severity, one.path, one.repository, one.detail, one.pull
+    breaks = " ".join(one.breaks)
+    return one.kind, one.severity, one.path, one.repository, one.detail, one.pull, breaks, one.broken_tags

@@ -98,6 +98,12 @@ def _one_of(name: str, meaning: str, *categories: str) -> Column:
 
 _REPOSITORY = _one_of("repository", "its name; categories are all of the registry's")
 _TAG = _text("tag", "the tag's name")
+_PENDING = Column(
+    "pending_bytes",
+    MAYBE,
+    "parts of unfinished uploads, which no listing shows and S3 charges for; NA: S3 refuses to list them",
+    "bytes",
+)
 
 _CATALOG = (
     Schema(
@@ -110,8 +116,11 @@ _CATALOG = (
             _count("layers", "links to layers and configurations"),
             _count("uploads", "unfinished uploads"),
             _count("files", "its own objects: links, and what uploads hold as objects"),
-            _bytes("bytes", "the size of these; blobs belong to the registry"),
-            _time("modified", "when one of these was last written"),
+            _bytes("stored_bytes", "the blobs that it needs, each once; they belong to the registry"),
+            _bytes("link_bytes", "its links"),
+            _bytes("upload_bytes", "what its unfinished uploads hold as objects"),
+            _PENDING,
+            _time("modified", "when one of its own objects was last written"),
         ),
     ),
     Schema(
@@ -152,6 +161,14 @@ _CATALOG = (
                 "image",
                 "index",
                 "schema1",
+            ),
+            _one_of(
+                "role",
+                "tagged; child of an index; referrer, which is about another; untagged: none of these",
+                "child",
+                "referrer",
+                "tagged",
+                "untagged",
             ),
             _text("artifact_type", "of an artifact"),
             _text("platform", "os/architecture/variant, as the configuration or an index tells"),
@@ -205,9 +222,9 @@ _CATALOG = (
             _time("started", "when it began"),
             Column("age", SPAN, "for how long it had been unfinished at the time of the look"),
             Column("parts", MAYBE, "of its multipart uploads; no listing shows them, NA where S3 refuses to"),
-            Column("bytes", MAYBE, "of these parts, for which S3 charges", "bytes"),
+            _PENDING,
             _count("files", "its objects"),
-            _bytes("file_bytes", "of these objects"),
+            _bytes("upload_bytes", "of these objects"),
             _text("multipart_ids", "S3's ids of its multipart uploads, with blanks between"),
         ),
     ),
@@ -252,6 +269,7 @@ _EVALUATED = (
             *_USAGE,
             _bytes("link_bytes", "its links"),
             _bytes("upload_bytes", "what its unfinished uploads hold as objects"),
+            _PENDING,
             _bytes("freed_bytes", "what deleting it and collecting garbage would free"),
         ),
     ),
@@ -291,14 +309,44 @@ _EVALUATED = (
         "one thing that is wrong, by repository, path and kind",
         (
             _one_of("kind", "what is wrong, as `regfs fsck` calls it"),
-            _one_of("severity", "error: a pull fails; warning: none does, yet", "error", "warning"),
+            _one_of(
+                "severity",
+                "error: a pull fails; warning: none does, yet, or that of one platform",
+                "error",
+                "warning",
+            ),
             _text("path", "the driver path of it, be it there or missing"),
             _one_of("repository", "whose pulls it concerns; NA: nobody's; categories as elsewhere"),
             _text("detail", "what is wrong with it"),
             _text("pull", "what a pull that needs it gets from the registry"),
+            _text("breaks", "the tags it breaks, repository:tag with blanks between, a hundred at most"),
+            _count("broken_tags", "how many tags it breaks"),
         ),
     ),
 )
+
+FILES = Schema(
+    "files",
+    "one file, directory or link in an image, by path; the uppermost layer first",
+    (
+        _text("path", "absolute, in the image"),
+        _one_of(
+            "kind",
+            "file, directory, symlink, hardlink, device, fifo",
+            *("device", "directory", "fifo", "file", "hardlink", "symlink"),
+        ),
+        _bytes("size", "of a file's content; 0 of all else, hard links among it"),
+        _text("mode", "as `ls -l` shows it"),
+        _text("owner", "uid:gid, numbers"),
+        _time("modified", "as the layer tells, to the second"),
+        _text("target", "where a link leads; else NA"),
+        _count("layer", "the layer that it is in, from 1, the lowest"),
+        _one_of(
+            "state", "why it is not in the image: overridden, whiteout; NA if it is", "overridden", "whiteout"
+        ),
+    ),
+)
+"""The files in one image: no table of a registry, so it is made by a method, and not in `SCHEMAS`."""
 
 CATALOG: Mapping[str, Schema] = MappingProxyType({schema.name: schema for schema in _CATALOG})
 """The tables that tell what there is; they can be made by many processes."""

@@ -18,11 +18,14 @@ import jinja2
 from markupsafe import Markup
 
 from regfs._version import __version__
+from regfs.catalog.findings import Ignore, parse_ignore
 from regfs.report.charts import bar, growth, heat, treemap
 from regfs.report.content import gather
 from regfs.report.words import amount, counted, plainly, several
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from regfs.catalog import Catalog
 
 _WIDE, _NARROW = (960, 420), (340, 430)
@@ -32,7 +35,7 @@ _SHARERS = {"wide": 12, "narrow": 6}
 """What these have room for."""
 
 
-def make(catalog: Catalog, *, findings: bool = True) -> str:
+def make(catalog: Catalog, *, findings: bool = True, ignore: Iterable[str | Ignore] = ()) -> str:
     """Make the page.
 
     Parameters
@@ -41,6 +44,8 @@ def make(catalog: Catalog, *, findings: bool = True) -> str:
         What is in the bucket.
     findings : bool
         With what :meth:`Catalog.fsck` finds, for which every link is read.
+    ignore : iterable of str or Ignore
+        Which findings are known and are only counted, as :meth:`Catalog.fsck` takes them.
 
     Returns
     -------
@@ -52,7 +57,7 @@ def make(catalog: Catalog, *, findings: bool = True) -> str:
     regfs.NoRegistryError, OSError
         As of :class:`~regfs.catalog.Catalog`.
     """
-    content = gather(catalog, findings=findings)
+    content = gather(catalog, findings=findings, ignore=parse_ignore(ignore))
     here = resources.files(__name__)
     style = here.joinpath("page.css").read_text(encoding="utf-8")
     environment = jinja2.Environment(

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from regfs.catalog.database import notice
+from regfs.catalog.findings import Ignore, remaining
+from regfs.catalog.lost import notice as notice_of_lost_links
+from regfs.catalog.plan import Plan, PlanError
 from regfs.layout import Digest
 from regfs.report.charts import Tile
 
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
-    from regfs.catalog.plan import Plan
     from regfs.catalog.records import UploadRecord
     from regfs.catalog.snapshot import Change, File
     from regfs.catalog.usage import Month, RepositoryUsage, Sharing, TagUsage, Totals, Usage
@@ -55,6 +58,8 @@ class Content:
     ----------
     place : dict
         Bucket, root directory and endpoint, as far as there are such things.
+    notice : str
+        What the page does not show, as the metadata is in a database or links are lost; empty if nothing.
     taken, ended : datetime
         When the look began and ended.
     counts : dict
@@ -63,11 +68,16 @@ class Content:
         What all bytes are made of.
     repositories, tags, blobs, pairs, uploads, findings
         The first of each; `others` counts the rest.
+    orphans : Plan or str
+        What could be deleted, or why nothing can.
     findings : list or None
         None where nobody looked for them.
+    ignored : int
+        How many more there are that are known.
     """
 
     place: Mapping[str, str]
+    notice: str
     taken: datetime
     ended: datetime
     totals: Totals
@@ -85,20 +95,21 @@ class Content:
     sharers: Sequence[str]
     shared: dict[tuple[str, str], int]
     pairs: Sequence[Sharing]
-    orphans: Plan
+    orphans: Plan | str
     orphaned: int
     uploads: Sequence[UploadRecord]
     uploads_in_all: int
     stale: int
     stale_bytes: int
     findings: Sequence[Any] | None
+    ignored: int
     found: Mapping[str, int]
     kinds_found: Sequence[tuple[str, str, int]]
     changes: Sequence[Change]
     changed: int
 
 
-def gather(catalog: Catalog, *, findings: bool) -> Content:
+def gather(catalog: Catalog, *, findings: bool, ignore: Sequence[Ignore] = ()) -> Content:
     """Pick what the page shows.
 
     Parameters
@@ -107,6 +118,8 @@ def gather(catalog: Catalog, *, findings: bool) -> Content:
         What is in the bucket.
     findings : bool
         Whether to look for what is broken.
+    ignore : sequence of Ignore
+        What of that is only counted.
     """
     snapshot, used = catalog.snapshot, catalog.usage()
     ordered = sorted(used.repositories, key=lambda one: (-one.stored_bytes, one.repository))
@@ -119,10 +132,12 @@ def gather(catalog: Catalog, *, findings: bool) -> Content:
     ]
     uploads = sorted(catalog.uploads, key=lambda one: -_held(one))
     stale = [one for one in uploads if one.age is not None and one.age >= _STALE]
-    problems: Sequence[Any] | None = catalog.fsck() if findings else None
+    every = catalog.fsck() if findings else None
+    problems = None if every is None else remaining(every, ignore)
     by_kind = Counter((one.severity, one.kind) for one in problems or ())
     return Content(
         _place(catalog),
+        notice(catalog.source, snapshot.database_in_use) or notice_of_lost_links(catalog.source, snapshot),
         snapshot.started,
         snapshot.ended,
         used.totals,
@@ -151,13 +166,14 @@ def gather(catalog: Catalog, *, findings: bool) -> Content:
         sharers,
         _shared(catalog, sharers),
         used.sharing(PAIRS),
-        catalog.orphans(_OLD),
+        _orphans(catalog),
         sum(digest not in catalog.needed for digest in snapshot.blobs),
         uploads[:UPLOADS],
         len(uploads),
         len(stale),
         sum(map(_held, stale)),
         None if problems is None else sorted(problems, key=lambda one: one.severity != "error")[:FINDINGS],
+        len(every or ()) - len(problems or ()),
         Counter(one.severity for one in problems or ()),
         [(kind, severity, count) for (severity, kind), count in sorted(by_kind.items())],
         snapshot.changes[:FINDINGS],
@@ -175,6 +191,13 @@ def _place(catalog: Catalog) -> dict[str, str]:
         "root directory": parameters.root_directory or "/",
         "endpoint": parameters.endpoint_url or parameters.region or "",
     }
+
+
+def _orphans(catalog: Catalog) -> Plan | str:
+    try:
+        return catalog.orphans(_OLD, allow_most=True)
+    except (PlanError, PermissionError) as exc:
+        return str(exc)
 
 
 def _kinds(totals: Totals) -> list[tuple[str, int, str, str]]:
@@ -225,7 +248,7 @@ def _inner(space: str, found: Iterable[RepositoryUsage], kind: str) -> Iterable[
 
 def _held(upload: UploadRecord) -> int:
     """Give the bytes of an upload, as far as they are known."""
-    return (upload.bytes or 0) + upload.file_bytes
+    return (upload.pending_bytes or 0) + upload.upload_bytes
 
 
 def _largest(catalog: Catalog) -> list[BlobRow]:

@@ -114,7 +114,9 @@ def references(document: Any) -> list[str]:
 
 
 def children(document: Any) -> list[str]:
-    return [one["digest"] for one in document.get("manifests", ())]
+    """Give what an index has below it that is a manifest: a build cache has layers."""
+    listed = document.get("manifests", ())
+    return [one["digest"] for one in listed if one["mediaType"] not in (*_LAYERS, *_CACHE_CONFIGS)]
 
 
 def keeps(files: Files, name: str) -> set[str]:
@@ -132,6 +134,68 @@ def collect(files: Files) -> Files:
         marked |= keeps(files, name)
     garbage = {blob_path(digest) for digest in blobs(files) if digest not in marked}
     return {path: content for path, content in files.items() if path not in garbage}
+
+
+def owned(files: Files) -> set[str]:
+    """Give the manifests that repositories have."""
+    return {digest for name in repositories(files) for digest in manifests(files, name)}
+
+
+def lost(files: Files) -> set[str]:
+    """Give the manifests that are garbage; what a layer's link leads to was pushed as a layer."""
+    found = set()
+    layers = {_part(match, "digest") for _, match in find(files, _LAYER)}
+    for path, match in find({one: files[one] for one in files.keys() - collect(files).keys()}, _BLOB):
+        with contextlib.suppress(ValueError):
+            document = json.loads(files[path])
+            if isinstance(document, dict) and document.get("schemaVersion"):
+                found.add(f"{match['kind']}:{match['hex']}")
+    return found - layers
+
+
+def adrift(files: Files) -> set[str]:
+    """Return the manifests that tags name though they are no revision of the tag's repository."""
+    found = set()
+    for name in repositories(files):
+        targets = {current(files, name, tag) for tag in tags(files, name)}
+        found |= {one for one in targets if one and link_path(name, "_manifests/revisions", one) not in files}
+    return {digest for digest in found if blob_path(digest) in files}
+
+
+def spared(files: Files) -> tuple[set[str], bool]:
+    """Return the blobs that such manifests need, down to the last child, and whether all can be read."""
+    found: set[str] = set()
+    readable = True
+    pending = list(adrift(files))
+    seen: set[str] = set()
+    while pending:
+        digest = pending.pop()
+        if digest in seen or blob_path(digest) not in files:
+            continue
+        seen.add(digest)
+        found.add(digest)
+        document = None
+        with contextlib.suppress(ValueError):
+            document = json.loads(files[blob_path(digest)])
+        if isinstance(document, dict) and document.get("schemaVersion"):
+            found.update(references(document))
+            pending += children(document)
+        else:
+            readable = False
+    return found, readable
+
+
+def doubtful(files: Files) -> int:
+    """Count the manifests that speak against the links: without a repository, or without a blob."""
+    revisions = {_part(match, "digest") for _, match in find(files, _REVISION)}
+    dangling = {digest for digest in revisions if blob_path(digest) not in files}
+    return len(lost(files) - spared(files)[0]) + len(adrift(files) - revisions) + len(dangling)
+
+
+def unreadable_links(files: Files) -> set[str]:
+    """Return the files in the form of links that are none."""
+    form = re.compile(rf"{TOP}/repositories/(.*/)?(_layers|_manifests)/(.*/)?link")
+    return {path for path in files if form.fullmatch(path)} - {path for path, _ in find(files, *_OWN)}
 
 
 def without_repository(files: Files, name: str) -> Files:
@@ -249,6 +313,7 @@ _CONTENTS = st.one_of(st.just(b""), st.integers(1, 30).flatmap(lambda n: st.bina
 _ALGORITHMS = st.sampled_from(["sha256"] * 5 + ["sha512"])
 _MISSING = st.builds(digest_of, st.sampled_from([b"never", b"stored"]), _ALGORITHMS)
 _CONFIGS = (f"{OCI}.config.v1+json", f"{DOCKER}.container.image.v1+json", "application/vnd.example+json")
+_CACHE_CONFIGS = ("application/vnd.buildkit.cacheconfig.v0",)
 _LAYERS = (
     f"{OCI}.layer.v1.tar+gzip",
     f"{DOCKER}.image.rootfs.diff.tar.gzip",
@@ -284,7 +349,8 @@ def _documents(draw: st.DrawFn, blobs: list[str], manifests: list[str]) -> dict[
         media_types = [f"{OCI}.index.v1+json", f"{DOCKER}.distribution.manifest.list.v2+json"]
         child = st.one_of(*[st.sampled_from(manifests)] * 5, one) if manifests else one
         found = draw(st.lists(child, min_size=draw(st.integers(0, 2)), max_size=3))
-        document["manifests"] = [_descriptor(each, f"{OCI}.manifest.v1+json", draw(told)) for each in found]
+        types = st.sampled_from([*[f"{OCI}.manifest.v1+json"] * 5, *_LAYERS[:1], *_CACHE_CONFIGS])
+        document["manifests"] = [_descriptor(each, draw(types), draw(told)) for each in found]
     elif form == "artifact":
         media_types = [f"{OCI.removesuffix('.image')}.artifact.manifest.v1+json"]
         document["artifactType"] = "application/vnd.example.signature"

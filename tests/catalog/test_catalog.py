@@ -21,6 +21,7 @@ from regfs.catalog.manifest import LARGEST
 from regfs.catalog.search import NoRegistryError
 from regfs.image import build_image, store_image
 from regfs.layout import (
+    DATABASE_LOCK,
     ROOT,
     BlobData,
     Digest,
@@ -99,7 +100,7 @@ def test_what_the_records_tell(options: dict[str, Any]) -> None:
         "only/pending",
     }
     assert (by_name["team/app0"].tags, by_name["team/app0"].manifests) == (3, 2)
-    assert by_name["team/app0"].bytes == sum(
+    assert by_name["team/app0"].link_bytes == sum(
         len(content)
         for path, content in tree().files.items()
         if (spec := parse(path)) and getattr(spec, "repository", "") == "team/app0"
@@ -124,7 +125,7 @@ def test_what_the_records_tell(options: dict[str, Any]) -> None:
     pending = next(one for one in catalog.uploads if one.repository == "only/pending")
     assert pending.path == UploadData("only/pending", "two").path
     assert pending.files == 0
-    assert (pending.bytes or 0) > 5_000_000
+    assert (pending.pending_bytes or 0) > 5_000_000
     assert [one.size for one in catalog.manifests if "more than a registry takes" in one.problem] == [
         LARGEST + 1
     ]
@@ -173,6 +174,8 @@ def test_requests(proxied_options: dict[str, Any], proxy: CountingProxy) -> None
     proxy.clear()
     catalog = Catalog(driver)
     assert catalog.snapshot.files == len(made.files) > 2000
+    lock = proxy.requests.pop(0)
+    assert (lock.method, lock.path.endswith(DATABASE_LOCK)) == ("HEAD", True)
     lists, uploads, files = sorted_requests(proxy)
     assert lists <= len(made.files) // 1000 + 1 + FEW
     assert uploads == 1
@@ -253,7 +256,7 @@ def check_findings(catalog: Catalog, files: Files) -> None:
             there = registry_tree.blob_path(str(link.digest)) in files
             assert (link.path in dangling) == (not there), link.path
     missing = {(one.repository, one.path) for one in findings if one.kind == "missing-blob"}
-    wanted = set()
+    wanted, lacking = set(), set()
     for name in registry_tree.repositories(files):
         read = registry_tree.manifests(files, name)
         tagged = {registry_tree.current(files, name, tag) for tag in registry_tree.tags(files, name)}
@@ -265,6 +268,12 @@ def check_findings(catalog: Catalog, files: Files) -> None:
             manifest = catalog.snapshot.manifests[Digest.parse(digest)]
             for one in manifest.manifest.references if manifest.manifest else ():
                 path = BlobData(one.digest).path
-                if one.relation != "subject" and not one.foreign and path not in files:
+                if one.relation == "manifest" and not {
+                    ManifestRevisionLink(name, one.digest).path,
+                    LayerLink(name, one.digest).path,
+                } & set(files):
+                    lacking.add((name, ManifestRevisionLink(name, one.digest).path))
+                elif one.relation != "subject" and not one.foreign and path not in files:
                     wanted.add((name, path))
     assert missing == wanted
+    assert lacking <= {(one.repository, one.path) for one in findings if one.kind == "missing-revision"}

@@ -23,7 +23,7 @@ from regfs.catalog import Catalog
 from regfs.frames import DaskFrames, Frames
 from regfs.frames.schemas import CATALOG
 from regfs.image import build_image, store_image
-from regfs.layout import BLOBS, REPOSITORIES
+from regfs.layout import BLOBS, DATABASE_LOCK, REPOSITORIES
 
 if TYPE_CHECKING:
     from proxy import CountingProxy
@@ -168,6 +168,8 @@ class TestReading:
         # Eight directories are wanted: so those that are directly in repositories/ are listed as well.
         base = proxied_options["rootdirectory"] + REPOSITORIES
         names = ("", "/broken", "/multi", "/old", "/other", "/pushing", "/team")
+        lock = proxy.requests.pop(0)
+        assert (lock.method, lock.path.endswith(DATABASE_LOCK)) == ("HEAD", True)
         listed = [request.query["prefix"].rstrip("/") for request in proxy.requests]
         assert sorted(listed) == [f"{base.strip('/')}{name}" for name in names]
         assert {request.query["delimiter"] for request in proxy.requests} == {"/"}
@@ -215,7 +217,9 @@ class TestReading:
         for npartitions in (0, 257):
             with pytest.raises(ValueError, match=f"npartitions {npartitions}: must be 1 to 256"):
                 DaskFrames(fs, npartitions)
-        with pytest.raises(TypeError, match="a catalog needs an fsspec filesystem or a storage driver"):
+        with pytest.raises(
+            TypeError, match="a catalog needs an fsspec filesystem, its URL, a storage driver"
+        ):
             DaskFrames(object())
         with pytest.raises(KeyError, match="growth: no such frame; there are repositories"):
             DaskFrames(fs)["growth"]

@@ -97,12 +97,14 @@ class TestRows:
 
     def test_repositories(self, frames: Frames, catalog: Catalog) -> None:
         made = frames.repositories
-        assert list(made["repository"]) == [one.name for one in catalog.repositories]
-        for name in ("tags", "manifests", "layers", "uploads", "files", "bytes"):
+        assert list(made["repository"]) == [one.repository for one in catalog.repositories]
+        counts = ("tags", "manifests", "layers", "uploads", "files")
+        for name in (*counts, "stored_bytes", "link_bytes", "upload_bytes", "pending_bytes"):
             assert list(made[name]) == [getattr(one, name) for one in catalog.repositories]
+        assert list(made["stored_bytes"]) == list(frames.usage_repositories["stored_bytes"])
         pending = made.set_index("repository").loc["only/pending"]
         assert pending["modified"] is pd.NaT
-        assert pending["uploads"] == 1
+        assert (pending["uploads"], pending["pending_bytes"]) == (1, 5_300_000)
 
     def test_tags(self, frames: Frames, catalog: Catalog) -> None:
         made = frames.tags
@@ -131,7 +133,7 @@ class TestRows:
     def test_manifests(self, frames: Frames, catalog: Catalog) -> None:
         made = frames.manifests.set_index("digest")
         assert list(made.index) == [str(one.digest) for one in catalog.manifests]
-        assert dict(made["kind"].value_counts()) == {"image": 9, "index": 4, "artifact": 1, "schema1": 1}
+        assert dict(made["kind"].value_counts()) == {"image": 9, "index": 5, "artifact": 1, "schema1": 1}
         assert made["problem"].notna().sum() == made["kind"].isna().sum() == 2
         images = made[(made["kind"] == "image") & (made["repositories"] == 1)]
         assert sorted(images["created"])[-1] == pd.Timestamp(CREATED.replace(month=6))
@@ -140,6 +142,9 @@ class TestRows:
         assert index["annotations"] == '{"a": "b", "ä": "ö"}'
         [artifact] = made[made["kind"] == "artifact"].to_dict("records")
         assert artifact["subject"] in made.index
+        assert artifact["role"] == "referrer"
+        assert list(made["role"]) == [one.role for one in catalog.manifests]
+        assert set(made["role"]) == {"child", "referrer", "tagged", "untagged"}
         assert artifact["artifact_type"] == "application/x.sbom"
         assert artifact["content_size"] == 2 + 4 + 4
 
@@ -168,7 +173,7 @@ class TestRows:
         begun = made.loc["pushing", "started"]
         assert begun == datetime(2026, 11, 1, 10, tzinfo=timezone.utc)
         assert made.loc["pushing", "age"] == catalog.snapshot.started - begun
-        assert made.loc["only/pending", "bytes"] == 5_300_000
+        assert made.loc["only/pending", "pending_bytes"] == 5_300_000
         assert made.loc["only/pending", "parts"] == 2
         assert made["multipart_ids"].isna().to_dict() == {"only/pending": False, "pushing": True}
 
@@ -276,6 +281,7 @@ class TestParquet:
             b"regfs.row": SCHEMAS["blobs"].row,
             b"regfs.place": f"regfs://{place.bucket}/docker/registry/v2",
             b"regfs.rootdirectory": place.root,
+            b"regfs.endpoint": place.server.endpoint,
             b"regfs.started": catalog.snapshot.started.isoformat(),
             b"regfs.ended": catalog.snapshot.ended.isoformat(),
         }

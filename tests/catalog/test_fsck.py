@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -18,10 +19,13 @@ from memory import MemoryDriver
 import regfs
 from regfs.catalog import Catalog
 from regfs.catalog.faults import GRACE, OLD
+from regfs.catalog.findings import Ignore
 from regfs.catalog.fsck import KINDS, Finding, check
 from regfs.catalog.manifest import LARGEST, OCI_INDEX, OCI_MANIFEST
 from regfs.image import Image, build_image, store_image
 from regfs.layout import (
+    DATABASE_LOCK,
+    REPOSITORIES,
     ROOT,
     BlobData,
     Digest,
@@ -105,6 +109,46 @@ def test_every_kind_is_explained_and_has_a_test() -> None:
     )
     assert [kind for kind in KINDS if f'"{kind}"' not in text] == []
     assert all(KINDS.values())
+
+
+def test_metadata_in_a_database_is_told_of_first(registry: Registry) -> None:
+    registry.driver.put_content(DATABASE_LOCK, b'{"version":1}')
+    registry.delete(BlobData(registry.layer))
+    with pytest.warns(regfs.MetadataDatabaseWarning):
+        first, *others = registry.findings()
+    assert told(first) == ("metadata-in-database", "warning", DATABASE_LOCK, "")
+    assert len(others) == 2
+
+
+def test_links_that_are_lost_are_an_error(registry: Registry) -> None:
+    registry.driver.delete(REPOSITORIES)
+    with pytest.warns(regfs.LostLinksWarning, match="no repository has a manifest, beside 4 blobs"):
+        (lost,) = registry.findings()
+    assert told(lost) == ("links-lost", "error", REPOSITORIES, "")
+    assert lost.advice.startswith("restore the links")
+    registry.driver.put_content(DATABASE_LOCK, b'{"version":1}')
+    with pytest.warns(regfs.MetadataDatabaseWarning):
+        assert [one.kind for one in registry.findings()] == ["metadata-in-database"]
+
+
+def test_the_tags_that_a_finding_breaks_are_bounded(registry: Registry) -> None:
+    names = sorted(["v1", *(f"more-{number:03}" for number in range(120))])
+    for name in names:
+        registry.put(TagCurrentLink(NAME, name), registry.digest)
+    registry.delete(BlobData(registry.layer))
+    for finding in registry.findings():
+        if finding.severity == "error":
+            assert finding.broken_tags == 121
+            assert finding.breaks == tuple(f"{NAME}:{name}" for name in names[:100])
+            assert f"breaks {NAME}: {names[0]}, {names[1]} (+119); " in finding.advice
+
+
+def test_what_no_tag_leads_to_breaks_none(registry: Registry) -> None:
+    registry.delete(BlobData(registry.layer), TagCurrentLink(NAME, "v1"))
+    registry.delete(TagIndexLink(NAME, "v1", registry.digest))
+    missing, _ = registry.findings()
+    assert (missing.severity, missing.breaks, missing.broken_tags) == ("error", (), 0)
+    assert missing.advice == "no tag leads to it: only pulls by digest break"
 
 
 def test_a_layer_that_is_missing_is_told_of_the_link_and_of_the_manifest(registry: Registry) -> None:
@@ -202,8 +246,17 @@ def test_a_reference_without_a_link(registry: Registry) -> None:
 
 
 def index_of(*children: tuple[bytes, int]) -> bytes:
-    listed = [described(Digest.of(data), size) for data, size in children]
-    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}).encode()
+    return index_over(*(described(Digest.of(data), size) for data, size in children))
+
+
+def index_over(*children: dict[str, Any]) -> bytes:
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}).encode()
+
+
+def child(data: bytes, platform: str = "") -> dict[str, Any]:
+    """Give the descriptor of a manifest, for a platform as "linux/arm64"."""
+    parts = dict(zip(("os", "architecture"), platform.split("/"), strict=False)) if platform else None
+    return described(Digest.of(data), len(data), platform=parts)
 
 
 def test_children_of_an_index(registry: Registry) -> None:
@@ -223,11 +276,210 @@ def test_children_of_an_index(registry: Registry) -> None:
     assert found.pull.endswith("but what it refers to is garbage")
 
 
-def test_a_child_that_is_not_there(registry: Registry) -> None:
-    registry.manifest(index_of((b"gone", 4)))
+def test_an_index_of_which_no_child_is_there(registry: Registry) -> None:
+    index = registry.manifest(index_of((b"gone", 4)))
     found = registry.only()
-    assert (found.kind, found.path) == ("missing-blob", BlobData(Digest.of(b"gone")).path)
+    gone = ManifestRevisionLink(NAME, Digest.of(b"gone"))
+    assert told(found) == ("missing-revision", "error", gone.path, NAME)
+    assert found.detail == f"it is a manifest of index {index}, of which the repository has no manifest"
     assert found.pull == "fails: the registry answers 404 MANIFEST_UNKNOWN"
+
+
+def test_an_index_that_lacks_some_platforms(registry: Registry) -> None:
+    """As copies leave it: it can be pulled, though not for every platform."""
+    here = child(registry.image.manifest, "linux/amd64")
+    index = registry.manifest(index_over(here, child(b"a", "linux/arm64"), child(b"b", "windows/amd64")))
+    assert [told(one) for one in registry.findings()] == sorted(
+        ("missing-revision", "warning", ManifestRevisionLink(NAME, Digest.of(data)).path, NAME)
+        for data in (b"a", b"b")
+    )
+    found = next(one for one in registry.findings() if "arm64" in one.detail)
+    of = f"it is the manifest for linux/arm64 of index {index}"
+    assert found.detail == f"{of}, of which the repository has 1 of 3 manifests"
+    fails = "fails for linux/arm64: the registry answers 404 MANIFEST_UNKNOWN"
+    assert found.pull == f"works for linux/amd64; {fails}"
+
+    # The blob may be there, of another repository: nothing changes for a pull of this one.
+    registry.manifest(b"a", "elsewhere")
+    assert [one.severity for one in registry.findings() if one.repository == NAME] == ["warning"] * 2
+
+
+def test_a_child_that_is_lost_is_an_error(registry: Registry) -> None:
+    """Its revision is there, so it was there once: nobody left it out on purpose."""
+    here = child(registry.image.manifest, "linux/amd64")
+    index = registry.manifest(index_over(here, child(b"lost", "linux/arm64")))
+    lost = Digest.of(b"lost")
+    registry.put(ManifestRevisionLink(NAME, lost), lost)
+    missing, dangling = registry.findings()
+    assert told(missing) == ("missing-blob", "error", BlobData(lost).path, NAME)
+    assert missing.detail == f"it is the manifest for linux/arm64 of index {index}"
+    assert missing.pull == "fails for linux/arm64: the registry answers 404 MANIFEST_UNKNOWN"
+    assert (dangling.kind, dangling.severity) == ("dangling-link", "error")
+
+
+def test_attestations_are_nothing_that_anybody_runs(registry: Registry) -> None:
+    image, attestation = registry.image.manifest, b'{"attests": 1}'
+    registry.manifest(
+        index_over(child(image, "linux/amd64"), child(attestation, "unknown/unknown")), "attested"
+    )
+    registry.put(ManifestRevisionLink("attested", registry.digest), registry.digest)
+    for digest in (registry.image.config_digest, *registry.image.layer_digests):
+        registry.put(LayerLink("attested", digest), digest)
+    found = registry.only()
+    assert (found.kind, found.severity) == ("missing-revision", "warning")
+    assert "it is an attestation of index " in found.detail
+    assert found.pull.startswith("works for linux/amd64; fails for the attestation: the registry answers 404")
+
+    # An attestation alone makes no index that can be pulled.
+    statement = registry.image.manifest
+    registry.manifest(index_over(child(b"gone", "linux/amd64"), child(statement, "unknown/unknown")))
+    found = next(one for one in registry.findings() if one.repository == NAME)
+    assert (found.kind, found.severity) == ("missing-revision", "error")
+
+
+def test_a_child_of_several_indexes_is_judged_by_the_worst(registry: Registry) -> None:
+    gone = child(b"gone", "linux/arm64")
+    registry.manifest(index_over(child(registry.image.manifest, "linux/amd64"), gone))
+    assert registry.only().severity == "warning"
+    nothing_left = registry.manifest(index_over(gone))
+    found = registry.only()
+    assert (found.severity, str(nothing_left) in found.detail) == ("error", True)
+
+
+def test_a_child_that_comes_meanwhile() -> None:
+    registry, driver = meddled()
+    other = build_image([{"other": b"x"}])
+    index = index_over(child(registry.image.manifest), child(other.manifest))
+    registry.manifest(index)
+    revision = ManifestRevisionLink(NAME, other.manifest_digest)
+    driver.on(revision, lambda: store_image(registry.driver, other, NAME, "v2"), after=2)
+    assert registry.findings() == []
+
+
+def cache_of(registry: Registry, *layers: bytes, config: bytes = b'{"layers":[]}') -> list[dict[str, Any]]:
+    """Store what a BuildKit cache is an index of, and give its descriptors."""
+    listed = [(layer, "application/vnd.oci.image.layer.v1.tar+gzip") for layer in layers]
+    listed.append((config, "application/vnd.buildkit.cacheconfig.v0"))
+    for content, _ in listed:
+        registry.put(LayerLink(NAME, registry.blob(content)), Digest.of(content))
+    return [described(Digest.of(content), len(content), media_type) for content, media_type in listed]
+
+
+def test_a_build_cache_is_healthy(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its layers are read by nobody, and kept."""
+    children = cache_of(registry, b"one", b"two" * 2**20)
+    cache = registry.manifest(index_over(*children))
+    read: list[str] = []
+    get_content = registry.driver.get_content
+
+    def noting(path: str) -> bytes:
+        read.append(path)
+        return get_content(path)
+
+    monkeypatch.setattr(registry.driver, "get_content", noting)
+    assert registry.findings(verify=False) == []
+    assert BlobData(cache).path in read
+    assert {BlobData(Digest.parse(one["digest"])).path for one in children}.isdisjoint(read)
+    catalog = Catalog(registry.driver)
+    assert catalog.orphans(0).blobs == ()
+    assert {one.relation for one in catalog.references if one.manifest == cache} == {"layer", "config"}
+
+
+def test_the_layers_of_a_build_cache_are_checked_as_layers(registry: Registry) -> None:
+    children = cache_of(registry, b"one", b"two", b"three")
+    cache = registry.manifest(index_over(*children))
+    one, two, three = (Digest.of(name) for name in (b"one", b"two", b"three"))
+    registry.delete(BlobData(one), LayerLink(NAME, two))
+    registry.put(BlobData(three), b"cut")
+    found = {(one.kind, one.path): one for one in registry.findings(verify=False)}
+    assert set(found) == {
+        ("missing-blob", BlobData(one).path),
+        ("dangling-link", LayerLink(NAME, one).path),
+        ("missing-link", LayerLink(NAME, two).path),
+        ("wrong-size", BlobData(three).path),
+    }
+    assert {one.severity for one in found.values()} == {"error"}
+    missing = found["missing-blob", BlobData(one).path]
+    assert missing.detail == f"it is a layer of manifest {cache}"
+    assert missing.pull == "fails: the registry answers 404 BLOB_UNKNOWN"
+
+
+def test_what_is_a_child_here_and_a_layer_there(registry: Registry) -> None:
+    """A pull of the index may do without it, one of the image may not."""
+    here = child(registry.image.manifest, "linux/amd64")
+    registry.manifest(index_over(here, child(registry.image.layers[0], "linux/arm64")))
+    registry.delete(LayerLink(NAME, registry.layer), BlobData(registry.layer))
+    found = {one.kind: one.severity for one in registry.findings()}
+    assert found == {"missing-revision": "warning", "missing-blob": "error", "missing-link": "error"}
+
+
+def test_a_child_of_an_unknown_type_is_what_the_repository_has_it_as(registry: Registry) -> None:
+    manifest = described(registry.digest, len(registry.image.manifest), "application/json")
+    bill = registry.blob(b"bill of materials")
+    registry.put(LayerLink(NAME, bill), bill)
+    registry.manifest(index_over(manifest, described(bill, 17, "text/spdx")))
+    assert registry.findings() == []
+    registry.delete(LayerLink(NAME, bill))
+    assert registry.only().kind == "missing-link"
+
+
+# -- what is known -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [
+        ("missing-blob", True),
+        ("missing-link", False),
+        ("missing-blob:team/app", True),
+        ("missing-blob:team/*", True),
+        ("missing-blob:*app", True),
+        ("missing-blob:team", False),
+        ("missing-blob:app", False),
+        ("missing-blob:TEAM/*", False),
+        ("missing-blob:/docker/registry/v2/blobs/sha256/aa/*", True),
+        ("missing-blob:*/aa/a*/data", True),
+        ("missing-blob:*/bb/*", False),
+        ("missing-blob:?eam/[ab]pp", True),
+        ("missing-link:team/app", False),
+    ],
+)
+def test_what_is_ignored(text: str, matches: bool) -> None:
+    finding = Finding("missing-blob", "error", BlobData(Digest("sha256", "a" * 64)).path, "team/app", "", "")
+    ignore = Ignore.parse(text)
+    assert ignore.matches(finding) is matches
+    assert str(ignore) == text
+    assert Ignore.parse(str(ignore)) == ignore
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("missing-blobs", "'missing-blobs' is not a kind of finding; did you mean missing-blob?"),
+        ("Missing-Link:*", "'Missing-Link' is not a kind of finding; did you mean missing-link?"),
+        ("", "'' is not a kind of finding; there are dangling-link, empty-link,"),
+        ("*", "'*' is not a kind of finding; there are dangling-link, empty-link,"),
+        ("missing-blob:", "'missing-blob:' has no pattern; leave the colon out"),
+    ],
+)
+def test_what_cannot_be_ignored(registry: Registry, text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        Ignore.parse(text)
+    catalog = Catalog(registry.driver)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        catalog.fsck(ignore=[text])
+    assert "snapshot" not in catalog.__dict__, "it is refused before anything is read"
+
+
+def test_a_check_leaves_out_what_is_known(registry: Registry) -> None:
+    registry.delete(BlobData(registry.layer))
+    registry.manifest(index_over(child(registry.image.manifest), child(b"gone", "linux/arm64")))
+    catalog = Catalog(registry.driver)
+    assert {one.kind for one in catalog.fsck()} == {"missing-blob", "dangling-link", "missing-revision"}
+    left = catalog.fsck(ignore=["missing-revision:team/*", "missing-blob:elsewhere"])
+    assert {one.kind for one in left} == {"missing-blob", "dangling-link"}
+    every: list[str | Ignore] = ["missing-revision", Ignore("missing-blob"), "dangling-link:*"]
+    assert catalog.fsck(ignore=every) == []
 
 
 def test_what_need_not_be_there(registry: Registry) -> None:

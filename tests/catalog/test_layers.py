@@ -12,35 +12,24 @@ from typing import Any
 
 import pytest
 import zstandard
+from catalog.archives import DIRECTORY, hardlink, stored, symlink, tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import MemoryDriver
 
-from regfs.catalog.layers import Entry, LayerError, merged, read_layer
+from regfs.catalog.layers import (
+    Entry,
+    LayerError,
+    Overlay,
+    Placement,
+    merged,
+    permissions,
+    read_layer,
+    read_members,
+)
 from regfs.catalog.source import Source
-from regfs.layout import BlobData, Digest
+from regfs.layout import Digest
 
-
-def tar(*members: tuple[str, dict[str, Any], bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
-        for name, attributes, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            for key, value in attributes.items():
-                setattr(member, key, value)
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def stored(content: bytes, digest: Digest | None = None) -> tuple[Source, Digest]:
-    driver = MemoryDriver()
-    digest = digest or Digest.of(content)
-    driver.put_content(BlobData(digest).path, content)
-    return Source(driver), digest
-
-
-DIRECTORY = {"type": tarfile.DIRTYPE, "mode": 0o755}
 PLAIN = tar(
     ("./etc", DIRECTORY, b""),
     ("./etc/motd", {"mode": 0o4644, "uid": 5, "gid": 7, "mtime": 1_700_000_000}, b"hello"),
@@ -137,6 +126,32 @@ def test_zstd_that_cannot_be_read_says_what_to_install(monkeypatch: pytest.Monke
         list(read_layer(*stored(COMPRESSED["zstd"])))
 
 
+def test_contents_come_with_their_entries() -> None:
+    contents = {}
+    for member in read_members(*stored(COMPRESSED["gzip"])):
+        if member.entry.kind == "file":
+            contents[member.entry.path] = member.open().read()
+    assert contents == {
+        "/etc/motd": b"hello",
+        "/etc/" + "long-" * 60: b"x",
+        "/outside": b"y",
+        "/etc/.wh.gone": b"",
+    }
+
+
+def test_a_content_that_ends_too_early_is_damage() -> None:
+    source, digest = stored(DAMAGED["cut tar"], Digest.of(BIG))
+    with pytest.raises(LayerError, match=str(digest)):
+        for member in read_members(source, digest):
+            member.open().read()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o4755, 0o2711, 0o1777, 0o7000, 0o7777, 0])
+def test_permissions_are_what_the_archive_had(mode: int) -> None:
+    (read,) = read_layer(*stored(tar(("a", {"mode": mode}, b""))))
+    assert permissions(read) == mode
+
+
 class Slow(io.RawIOBase):
     """A file that tells how much of it was read."""
 
@@ -227,6 +242,75 @@ def test_of_a_path_that_an_archive_has_twice_the_last_counts() -> None:
     twice = [entry("a", 1, "directory"), entry("a", 1)]
     assert [one.kind for one in merged([iter(twice)])] == ["file"]
     assert [one.state for one in merged([iter(twice)], every=True)] == ["overridden", ""]
+
+
+def laid_tars(*layers: bytes) -> Overlay:
+    overlay = Overlay()
+    for number, content in reversed(list(enumerate(layers, 1))):
+        overlay.add(map(Placement().place, read_layer(*stored(content), number)))
+    return overlay
+
+
+@pytest.mark.parametrize(
+    ("link", "where"),
+    [
+        ("usr/lib", "/usr/lib/x"),
+        ("/usr/lib", "/usr/lib/x"),
+        ("../../usr/lib", "/usr/lib/x"),
+        (".", "/x"),
+        ("lib", "/lib/x"),
+    ],
+)
+def test_an_entry_lies_behind_the_link_that_its_layer_made_before(link: str, where: str) -> None:
+    """As in an archive that is unpacked, and never outside; a link to itself is replaced."""
+    found = laid_tars(tar(("lib", symlink(link), b""), ("lib/x", {}, b"x"))).visible
+    assert set(found) == {where} | ({"/lib"} if link != "lib" else set())
+
+
+def test_a_link_that_comes_later_takes_the_place_of_the_directory() -> None:
+    found = laid_tars(tar(("lib/x", {}, b"x"), ("lib", symlink("usr/lib"), b"")))
+    assert set(found.visible) == {"/lib"}
+    assert [(one.path, one.state) for one in found.hidden] == [("/lib/x", "overridden")]
+
+
+def test_a_directory_takes_the_place_of_a_link_of_a_lower_layer() -> None:
+    """As overlayfs has it, which unpacks each layer by itself."""
+    lower = tar(("lib", symlink("usr/lib"), b""), ("usr/lib/y", {}, b"y"))
+    assert set(laid_tars(lower, tar(("lib/x", {}, b"x"))).visible) == {"/lib/x", "/usr/lib/y"}
+
+
+def test_a_file_in_a_file_takes_its_place() -> None:
+    found = laid_tars(tar(("a", {}, b"a"), ("a/b", {}, b"b")))
+    assert set(found.visible) == {"/a/b"}
+    assert "/a" in found.directories
+    assert set(laid_tars(tar(("a/b", {}, b"b"), ("a", {}, b"a"))).visible) == {"/a"}
+
+
+@pytest.mark.parametrize("attributes", [{}, symlink("/etc"), hardlink("etc/x")])
+def test_the_root_stays_a_directory(attributes: dict[str, Any]) -> None:
+    found = laid_tars(tar(("etc/x", {}, b"x")), tar(("./", attributes, b""), ("y", {}, b"y")))
+    assert set(found.visible) == {"/etc/x", "/y"}
+
+
+def test_a_hard_link_has_the_content_that_its_target_had() -> None:
+    first = tar(("a", {}, b"first"), ("b", hardlink("a"), b""), ("c", hardlink("b"), b""), ("e", {}, b"e"))
+    second = tar(("d", hardlink("e"), b""), ("f", hardlink("gone"), b""))
+    third = tar(("a", {}, b"third"), (".wh.e", {}, b""))
+    found = laid_tars(first, second, third)
+    contents = {path: found.content(entry) for path, entry in found.visible.items()}
+    assert {path: (one.path, one.layer) for path, one in contents.items() if one} == {
+        "/a": ("/a", 3),
+        "/b": ("/a", 1),
+        "/c": ("/a", 1),
+        "/d": ("/e", 1),
+    }
+    assert contents["/f"] is None
+
+
+def test_a_hard_link_of_an_upper_layer_does_not_see_what_is_removed_between() -> None:
+    layers = tar(("a", {}, b"a")), tar((".wh.a", {}, b"")), tar(("b", hardlink("a"), b""))
+    found = laid_tars(*layers)
+    assert found.content(found.visible["/b"]) is None
 
 
 def unpacked(layers: list[dict[str, str]]) -> dict[str, int]:

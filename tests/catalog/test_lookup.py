@@ -10,10 +10,12 @@ from cli.shop import Shop, shop
 from fsspec.implementations.dirfs import DirFileSystem
 from memory import MemoryDriver
 
-from regfs.catalog.inspection import inspect, platforms_of
-from regfs.catalog.lookup import Lookup, size_of
+from regfs.catalog.images import platforms_of
+from regfs.catalog.inspection import inspect
+from regfs.catalog.lookup import Lookup
 from regfs.catalog.manifest import LARGEST
 from regfs.catalog.names import AmbiguousDigestError, Name, UnknownNameError
+from regfs.catalog.reach import size_of
 from regfs.catalog.search import NoRegistryError
 from regfs.catalog.source import Source
 from regfs.image import build_image
@@ -63,6 +65,19 @@ NONE = ["", ":tag", "a:", "a@", "a@sha256:", "A/B", "a:.b", "a@SHA256:9F", "a b"
 def test_names_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"repository|tag|digest"):
         Name.parse(text)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:5000/team/app:latest", "[::1]:5000/a@9f86", "host:443/a/b"])
+def test_a_host_is_no_part_of_a_name(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^'.*': leave out the host: '[^'/]*") as caught:
+        Name.parse(text)
+    assert str(caught.value).endswith(repr(text.partition("/")[2]))
+
+
+def test_a_host_without_a_port(source: Source, made: Shop) -> None:
+    for host in ("localhost", "registry.example.com"):
+        with pytest.raises(UnknownNameError, match=r"did you mean library/hello\?"):
+            Lookup(source).resolve(Name.parse(f"{host}/library/hello:1.0"))
 
 
 def test_what_a_name_means(source: Source, made: Shop) -> None:

@@ -107,6 +107,55 @@ def test_index_and_index_of_indexes(media_type: str) -> None:
     assert found.kept == (A, B)
 
 
+@pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_LIST])
+def test_children_of_an_index_are_what_their_media_types_say(media_type: str) -> None:
+    """BuildKit's caches are indexes of layers and a configuration."""
+    layers = OCI_LAYER if media_type == OCI_INDEX else DOCKER_LAYER
+    children = [
+        descriptor(A, layers, 5),
+        descriptor(B, layers, 6),
+        descriptor(C, "application/vnd.buildkit.cacheconfig.v0"),
+    ]
+    cache = {"schemaVersion": 2, "mediaType": media_type, "manifests": children}
+    found = parse(cache)
+    assert relations(found) == [("layer", A), ("layer", B), ("config", C)]
+    assert (found.kind, found.artifact_type) == ("index", "application/vnd.buildkit.cacheconfig.v0")
+    assert found.kept == (A, B, C)
+    assert found.config == found.references[2]
+    assert parse({**cache, "artifactType": "text/x"}).artifact_type == "text/x"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "relation"),
+    [
+        *((one, "manifest") for one in (OCI_MANIFEST, OCI_INDEX, OCI_ARTIFACT, DOCKER_MANIFEST, DOCKER_LIST)),
+        *((one, "manifest") for one in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, "", None)),
+        *((one, "config") for one in (OCI_CONFIG, DOCKER_CONFIG)),
+        *((one, "layer") for one in (OCI_LAYER, DOCKER_LAYER, DOCKER_FOREIGN, "text/spdx", "x")),
+    ],
+)
+def test_a_child_of_each_media_type(media_type: Any, relation: str) -> None:
+    child = descriptor(A, media_type)
+    if media_type is None:
+        del child["mediaType"]
+    assert relations(parse({"schemaVersion": 2, "manifests": [child]})) == [(relation, A)]
+
+
+def test_an_empty_list_may_be_null_as_go_writes_it() -> None:
+    assert parse(image(layers=None)).kept == (A,)
+    assert parse({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": None}).references == ()
+
+
+def test_a_layer_with_urls_may_lie_elsewhere() -> None:
+    layers = [
+        descriptor(B, OCI_LAYER, urls=["https://example.com/b", 1, "\ud800"]),
+        descriptor(C, OCI_LAYER, urls=[]),
+    ]
+    found = parse(image(config=descriptor(A, OCI_CONFIG, urls=["https://example.com/a"]), layers=layers))
+    assert [one.foreign for one in found.references] == [False, True, False]
+    assert found.references[1].urls == ("https://example.com/b", "?")
+
+
 def test_artifacts() -> None:
     empty = descriptor(A, "application/vnd.oci.empty.v1+json", 2)
     found = parse(image(config=empty, artifactType="text/spdx", subject=descriptor(C, OCI_MANIFEST)))
@@ -246,7 +295,7 @@ def test_an_unknown_media_type_is_told_from_damage() -> None:
     with pytest.raises(MediaTypeError, match=r"text/x{70,}…?"):
         parse(image(mediaType="text/" + "x" * 10**6))
     with pytest.raises(ManifestError) as caught:
-        parse(image(layers=None))
+        parse(image(layers={}))
     assert not isinstance(caught.value, MediaTypeError)
 
 
@@ -467,3 +516,45 @@ def test_refusals() -> None:
     assert refusal(b"\xef\xbb\xbf" + good) == "it is no JSON"
     assert refusal(good.ljust(4 * 2**20)) == ""
     assert refusal(good.ljust(4 * 2**20 + 1)) == "it has more than 4194304 bytes"
+
+
+# -- names as Go reads them -------------------------------------------------------------------------------
+
+CONFIG_A = json.dumps(descriptor(A, OCI_CONFIG))
+LAYER_B, LAYER_C = (json.dumps([descriptor(one, OCI_LAYER)]) for one in (B, C))
+IMAGE_AB = f'"config": {CONFIG_A}, "layers": {LAYER_B}'
+SPELLED_OTHERWISE: dict[str, tuple[str, tuple[Digest, ...]]] = {
+    "another case alone": (f'"Config": {CONFIG_A}, "LAYERS": {LAYER_B}', (A, B)),
+    "the last is the other": (f'"config": {CONFIG_A}, "layers": [], "Layers": {LAYER_B}', (A, B)),
+    "the last is the proper": (f'"config": {CONFIG_A}, "Layers": {LAYER_B}, "layers": {LAYER_C}', (A, C)),
+    "the proper one twice": (
+        f'"config": {CONFIG_A}, "layers": [], "Layers": {LAYER_B}, "layers": {LAYER_C}',
+        (A, C),
+    ),
+    "letters that fold": (f'"config": {CONFIG_A}, "layer\u017f": {LAYER_B}', (A, B)),
+    "null empties a list": (f'"config": {CONFIG_A}, "layers": {LAYER_B}, "Layers": null', (A,)),
+    "null leaves all else": (f'"config": {CONFIG_A}, "Config": null, "layers": {LAYER_B}', (A, B)),
+    "null leaves the media type": (
+        f'"mediaType": "{OCI_MANIFEST}", "mediaType": null, "manifests": [], {IMAGE_AB}',
+        (A, B),
+    ),
+    "in a descriptor": (
+        f'"config": {CONFIG_A}, "layers": [{{"size": 1, "digest": "{C}", "Digest": "{B}"}}]',
+        (A, B),
+    ),
+    "the version": (f'"SchemaVersion": 1, "FSLayers": [{{"blobsum": "{B}"}}]', (B,)),
+    "the media type": (f'"MEDIATYPE": "{OCI_INDEX}", "Manifests": {LAYER_B}', (B,)),
+    "no field": (f'"config": {CONFIG_A}, "layers": {LAYER_B}, "con\ufb01g": null, "layer": []', (A, B)),
+}
+
+
+@pytest.mark.parametrize("name", SPELLED_OTHERWISE)
+def test_fields_are_assigned_as_go_assigns_them(name: str) -> None:
+    # "Layers" counted for nothing, and layers were deleted as garbage though a registry serves the image.
+    text, kept = SPELLED_OTHERWISE[name]
+    assert parse_manifest(f"{{{text}}}".encode()).kept == kept
+
+
+def test_annotations_keep_their_case() -> None:
+    found = parse(image(annotations={"Size": "1", "size": "2", "Layers": "3"}, Annotation="x"))
+    assert found.annotations == {"Size": "1", "size": "2", "Layers": "3"}

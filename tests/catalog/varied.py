@@ -100,6 +100,19 @@ def tree() -> Tree:
         made.manifest("multi", {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [child]})
     outer = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [described(inner, 1, OCI_INDEX)]}
     made.manifest("multi", outer, "nested")
+    cache = [(made.blob(b"cached" * 9), 54, "application/vnd.oci.image.layer.v1.tar+gzip")]
+    cache.append((made.blob(b'{"layers":[]}'), 13, "application/vnd.buildkit.cacheconfig.v0"))
+    for digest, *_ in cache:
+        made.link(LayerLink("multi", digest).path, digest)
+    made.manifest(
+        "multi",
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [described(*one) for one in cache],
+        },
+        "cache",
+    )
     empty = made.blob(b"{}")
     artifact = {
         "schemaVersion": 2,

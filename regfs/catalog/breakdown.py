@@ -1,0 +1,184 @@
+"""Why one repository is as large as it is: its tags, its untagged manifests, its blobs. Pure.
+
+It adds up to what :mod:`regfs.catalog.usage` says of the repository, by the same rules.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regfs.catalog.roles import Role, revisions
+from regfs.catalog.usage import RepositoryUsage, Sums, TagUsage, Usage
+from regfs.layout import Digest
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from regfs.catalog.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestUsage:
+    """What a manifest that no tag names uses; in bytes.
+
+    Attributes
+    ----------
+    digest : Digest
+    role : str
+        "untagged", "child" or "referrer", as :data:`regfs.catalog.roles.ROLES` tells.
+    of : Digest or None
+        The index that a child belongs to, or what a referrer is about.
+    kind : str
+        "image", "index", "artifact", "schema1"; empty where it could not be read.
+    pushed : datetime or None
+        When its revision link was written, UTC.
+    stored_bytes : int
+        It and the blobs that it keeps, each once; of an index, with those of its children.
+    freed_bytes : int or None
+        By how much the listing would shrink if its revision were removed, with the children that nothing else
+        in the repository leads to, and garbage then collected. None of a child: it goes with its index.
+    """
+
+    digest: Digest
+    role: Role
+    of: Digest | None
+    kind: str
+    pushed: datetime | None
+    stored_bytes: int
+    freed_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobUsage:
+    """A blob that the repository needs, and who needs it.
+
+    Attributes
+    ----------
+    digest : Digest
+    relation : str
+        "layer", "config" or "manifest".
+    size : int
+        Bytes, as stored; 0 where it is missing.
+    missing : bool
+        Whether it is not there.
+    tags : tuple of str
+        The tags of the repository that lead to it, by name.
+    manifests : tuple of Digest
+        The manifests of the repository that keep it; of a manifest, itself and the indexes it is a child of.
+    repositories : tuple of str
+        The other repositories that need it, by name.
+    """
+
+    digest: Digest
+    relation: str
+    size: int
+    missing: bool
+    tags: tuple[str, ...]
+    manifests: tuple[Digest, ...]
+    repositories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """What one repository is made of.
+
+    Attributes
+    ----------
+    repository : RepositoryUsage
+        Its sums. The sizes of `blobs` add up to its `stored_bytes`: those that no other repository needs to
+        `unique_bytes`, the others to `shared_bytes`.
+    tags : list of TagUsage
+        By name.
+    manifests : list of ManifestUsage
+        Those that no tag names, the last pushed first.
+    blobs : list of BlobUsage
+        The largest first.
+    """
+
+    repository: RepositoryUsage
+    tags: list[TagUsage]
+    manifests: list[ManifestUsage]
+    blobs: list[BlobUsage]
+
+
+def breakdown(
+    snapshot: Snapshot, name: str, used: Usage, needed: Mapping[Digest, Sequence[str]]
+) -> Breakdown:
+    """Return what a repository is made of.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        What a scan found.
+    name : str
+        The repository's name.
+    used : Usage
+        What is used by all repositories.
+    needed : mapping of Digest to sequence of str
+        Which repositories need each blob.
+
+    Raises
+    ------
+    KeyError
+        There is no such repository.
+    """
+    repository = snapshot.repositories[name]
+    sums = Sums(snapshot, repository)
+    (whole,) = (one for one in used.repositories if one.repository == name)
+    return Breakdown(
+        whole,
+        [one for one in used.tags if one.repository == name],
+        [
+            ManifestUsage(
+                one.digest,
+                one.role,
+                one.of,
+                one.kind,
+                one.pushed,
+                sums.size(sums.reached(sums.closure(one.digest))),
+                None if one.role == "child" else sums.freed_untagged(one.digest, needed),
+            )
+            for one in revisions(name, repository.revisions, repository.tags, snapshot.manifests)
+            if not one.tags
+        ],
+        _blobs(snapshot, name, sums, needed),
+    )
+
+
+def _blobs(
+    snapshot: Snapshot, name: str, sums: Sums, needed: Mapping[Digest, Sequence[str]]
+) -> list[BlobUsage]:
+    manifests: defaultdict[Digest, list[Digest]] = defaultdict(list)
+    for digest, kept in sorted(sums.kept.items()):
+        for blob in kept:
+            manifests[blob].append(digest)
+    tags: defaultdict[Digest, list[str]] = defaultdict(list)
+    for tag, files in sorted(sums.repository.tags.items()):
+        if files.target is not None:
+            for blob in sums.reached(sums.closures[files.target]):
+                tags[blob].append(tag)
+    relations = {
+        reference.digest: reference.relation
+        for digest in sums.kept
+        if (manifest := snapshot.manifests[digest].manifest)
+        for reference in manifest.references
+        if reference.relation != "subject"
+    }
+    found = []
+    for blob, keepers in manifests.items():
+        file = snapshot.blobs.get(blob)
+        found.append(
+            BlobUsage(
+                blob,
+                "manifest" if blob in sums.kept else relations[blob],
+                file.size if file else 0,
+                file is None,
+                tuple(tags[blob]),
+                tuple(keepers),
+                tuple(other for other in needed.get(blob, ()) if other != name),
+            )
+        )
+    return sorted(found, key=lambda one: (-one.size, one.digest))

@@ -1,0 +1,198 @@
+"""What must hold before blobs are deleted because no link leads to them: that the links are the truth.
+
+They are not where a registry keeps its metadata in a database, where a bucket was copied by half, where a
+listing was cut short, or where links were lost. Each of these looks like a registry full of garbage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from regfs.catalog.database import locked
+from regfs.catalog.lost import UNTRUE, without_manifests
+from regfs.catalog.manifest import LARGEST, ManifestError, parse_manifest
+from regfs.catalog.plan import PlanError
+from regfs.catalog.reading import batches
+from regfs.catalog.snapshot import File, Snapshot
+from regfs.catalog.source import Source
+from regfs.layout import BLOBS, DATABASE_LOCK, REPOSITORIES, BlobData, Digest
+
+_BEGINNING = 16 * 2**10
+"""Bytes that are read of a small blob to see whether it may be a manifest; most manifests are no larger."""
+
+
+class MetadataDatabaseError(PlanError):
+    """The registry keeps its metadata in a database, so the bucket does not tell which blobs are needed."""
+
+
+class UnreliableLinksError(PlanError):
+    """The links in the bucket cannot be the truth, so they do not tell which blobs are needed."""
+
+
+class ExcessivePlanError(PlanError):
+    """A plan names more than half of a registry's blobs or of their bytes without `allow_most`."""
+
+
+def check_database(source: Source, in_use: bool | None = None, deleted: int = 0) -> None:
+    """Raise if the registry keeps its metadata in a database.
+
+    Parameters
+    ----------
+    source : Source
+        Where the registry is.
+    in_use : bool, optional
+        What a scan found; by default one HEAD is sent to know.
+    deleted : int
+        Blobs that were deleted before the lock file appeared; the message tells.
+
+    Raises
+    ------
+    MetadataDatabaseError
+        It does.
+    PermissionError
+        The credentials do not allow to find out.
+    """
+    if locked(source) if in_use is None else in_use:
+        outcome = f"nothing more is deleted, after {_counted(deleted)}" if deleted else "nothing is deleted"
+        raise MetadataDatabaseError(
+            f"{source.url(DATABASE_LOCK)} says that this registry's metadata is in a database (GitLab's "
+            f"registry), so the links in the bucket do not tell what is needed: {outcome}. "
+            "Use GitLab's cleanup policies and its online garbage collection, which runs by itself"
+        )
+
+
+def check_links(
+    source: Source,
+    snapshot: Snapshot,
+    unneeded: Mapping[Digest, File],
+    progress: Callable[[str, int, int | None], object],
+) -> None:
+    """Raise if the links cannot be the truth.
+
+    Reads the beginnings of small blobs that nothing needs and no layer link leads to, to count the manifests
+    among them, as long as these can be more than those that repositories have: one GET for each, two for a
+    large manifest.
+
+    Parameters
+    ----------
+    source : Source
+        Where the registry is.
+    snapshot : Snapshot
+        What a scan of all of it found.
+    unneeded : mapping of Digest to File
+        The blobs that nothing needs, of whatever age.
+    progress : callable
+        ``progress(stage, done, total)``.
+
+    Raises
+    ------
+    UnreliableLinksError
+        There are links that nobody can read, no repository has a manifest though there are blobs, or more
+        manifests belong to no repository, or are missing, than belong to one.
+    OSError
+        A read failed.
+    """
+    if links := snapshot.unknown.links:
+        raise UnreliableLinksError(
+            f"{source.url(snapshot.unknown.first_link)}: {links:,} "
+            f"{'file has' if links == 1 else 'files have'} the form of a link, but the repository, tag or "
+            "digest in the path breaks the registry's rules, so nobody can tell what it keeps: nothing is "
+            "deleted. Move or remove what no registry serves, and try again"
+        )
+    revisions = {digest for one in snapshot.repositories.values() for digest in one.revisions}
+    owned = len(revisions & snapshot.blobs.keys())
+    if sentence := without_manifests(snapshot):
+        raise UnreliableLinksError(
+            f"{source.url(REPOSITORIES)}: {sentence}, and nothing is deleted. If its images were deleted on "
+            "purpose, run the registry's own garbage-collect, which knows where its metadata is"
+        )
+    # A registry links a repository's layers and configurations so, never its manifests: what has such a link
+    # was pushed as a layer, be it a manifest or not.
+    layers = {digest for one in snapshot.repositories.values() for digest in one.layers}
+    candidates = {digest: file for digest, file in unneeded.items() if digest not in layers}
+    dangling = len(revisions - snapshot.blobs.keys())
+    tagged = {tag.target for one in snapshot.repositories.values() for tag in one.tags.values() if tag.target}
+    adrift = len((tagged & snapshot.blobs.keys()) - revisions - unneeded.keys())
+    lost, exact = _count_manifests(source, candidates, owned - adrift - dangling, progress)
+    if lost + adrift + dangling > owned:
+        missing = f" and the blobs of {dangling:,} are missing" if dangling else ""
+        raise UnreliableLinksError(
+            f"{source.url(BLOBS)}: {'' if exact else 'at least '}{lost + adrift:,} manifests belong to no "
+            f"repository{missing}, more than the {owned:,} that repositories have: {UNTRUE}, and nothing is "
+            "deleted. If those images were deleted on purpose, run the registry's own garbage-collect, which "
+            "knows where its metadata is"
+        )
+
+
+def check_share(snapshot: Snapshot, chosen: Collection[Digest]) -> None:
+    """Raise if blobs are more than half of a registry, by their number or by their bytes.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        What a scan of all of it found; its sizes count.
+    chosen : collection of Digest
+        Blobs that are there.
+
+    Raises
+    ------
+    ExcessivePlanError
+        They are.
+    """
+    count, size = len(chosen), sum(snapshot.blobs[digest].size for digest in chosen)
+    blobs, total = len(snapshot.blobs), sum(file.size for file in snapshot.blobs.values())
+    if 2 * count > blobs or 2 * size > total:
+        raise ExcessivePlanError(
+            f"the plan names {count:,} of {_counted(blobs)}, {size:,} of {total:,} bytes: more than half. If "
+            "that is meant, say so: --allow-most (allow_most=True)"
+        )
+
+
+def _counted(blobs: int) -> str:
+    return f"{blobs:,} blob{'' if blobs == 1 else 's'}"
+
+
+def _count_manifests(
+    source: Source,
+    candidates: Mapping[Digest, File],
+    enough: int,
+    progress: Callable[[str, int, int | None], object],
+) -> tuple[int, bool]:
+    """Count the manifests among blobs until they are more than `enough`, or cannot become so.
+
+    Returns the count, and whether all manifests are in it.
+    """
+    # The smallest first: most manifests are.
+    small = sorted((file.size, digest) for digest, file in candidates.items() if 0 < file.size <= LARGEST)
+    sizes = {BlobData(digest).path: size for size, digest in small}
+    count = done = 0
+    progress("orphaned manifests", done, len(sizes))
+    for batch in batches(sizes, lambda path: min(sizes[path], _BEGINNING)):
+        if count > enough or count + len(sizes) - done <= enough:
+            break
+        count += _manifests(source, batch, sizes)
+        done += len(batch)
+        progress("orphaned manifests", done, len(sizes))
+    return count, done == len(sizes)
+
+
+def _manifests(source: Source, paths: list[str], sizes: Mapping[str, int]) -> int:
+    # What begins otherwise is no JSON object, and a layer need not be read any further.
+    contents = {
+        path: beginning
+        for path, beginning in zip(paths, source.read_beginnings(paths, _BEGINNING), strict=True)
+        if isinstance(beginning, bytes) and beginning.lstrip()[:1] in (b"{", b"")
+    }
+    count = sum(_is_manifest(data) for path, data in contents.items() if len(data) >= sizes[path])
+    longer = [path for path, data in contents.items() if len(data) < sizes[path]]
+    for batch in batches(longer, sizes.__getitem__):
+        count += sum(isinstance(data, bytes) and _is_manifest(data) for data in source.read(batch))
+    return count
+
+
+def _is_manifest(data: bytes) -> bool:
+    try:
+        parse_manifest(data)
+    except ManifestError:
+        return False
+    return True

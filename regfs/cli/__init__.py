@@ -37,6 +37,6 @@ def main(arguments: Sequence[str] | None = None, program: str = "regfs") -> int:
         if (exc.name or "").partition(".")[0] not in ("click", "rich"):
             raise
         sys.stderr.write(f"regfs: {MISSING}\n")
-        return 1
+        return 2
     code: int = group.run(arguments, program)
     return code

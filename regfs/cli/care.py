@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from regfs.cli.dates import dated
 from regfs.cli.errors import Code, Failure, Refusal
-from regfs.cli.options import Duration, confirm, shared, yes_option
-from regfs.cli.output import Column, Output, counted, size, when
-from regfs.cli.place import Place, is_remote
+from regfs.cli.options import Duration, confirm, quiet_option, shared, sizes_option, yes_option
+from regfs.cli.output import Column, Output, counted, duration, none_older, size, when
+from regfs.cli.place import Place, is_remote, located
 from regfs.cli.scanning import (
     catalog,
     check_file,
+    ignore_option,
     open_source,
     plain,
     section,
     short,
-    sizes_option,
+    some,
     stages,
     url_argument,
 )
 
 if TYPE_CHECKING:
+    from regfs.catalog.findings import Ignore
     from regfs.catalog.orphans import Applied
-    from regfs.catalog.plan import Plan
+    from regfs.catalog.plan import Orphan, Plan
     from regfs.catalog.source import Source
 
 _NOW = "now"
@@ -41,7 +46,13 @@ _NOW = "now"
     type=Duration(),
     help="Leave out what was written or linked since then, as 12h or 7d; 0: nothing. [default: 24h]",
 )
-@click.option("--plan", "save", metavar="FILE", help="Write the plan to a file, to apply it later.")
+@click.option(
+    "--plan",
+    "save",
+    metavar="FILE",
+    help="Write the plan to a file, to apply it later; {date} and {time} in it are filled in, in UTC.",
+)
+@click.option("--overwrite", is_flag=True, help="With --plan: replace a file that is there.")
 @click.option(
     "--apply",
     "applied",
@@ -51,7 +62,9 @@ _NOW = "now"
     help="Delete what the plan of a file names, or what is found now, as far as nothing needs it still.",
 )
 @click.option("--dry-run", is_flag=True, help="With --apply: look at everything again, and delete nothing.")
+@click.option("--allow-most", is_flag=True, help="Even if that is more than half of the blobs or bytes.")
 @yes_option
+@quiet_option
 @sizes_option
 @shared
 def orphans(
@@ -61,8 +74,10 @@ def orphans(
     *,
     older_than: timedelta | None,
     save: str | None,
+    overwrite: bool,
     applied: str | None,
     dry_run: bool,
+    allow_most: bool,
     yes: bool,
     human: bool,
 ) -> None:
@@ -73,10 +88,18 @@ def orphans(
     push that goes on meanwhile may count on an old blob: keep to an age that no push lasts, or set the
     registry to readonly. Afterwards restart a registry that caches blobs in memory.
 
-    Exit code 1 if something could not be deleted.
+    Refused where the links in the bucket cannot be the truth: GitLab's registry keeps its metadata in a
+    database and has its own online garbage collection; and where no repository has a manifest, or more
+    manifests belong to no repository than to one. Harbor keeps tags in its own database: use its collection.
 
-    JSON: an object with the plan (place, taken, older_than in seconds, blobs, bytes, incomplete); with
-    --apply also deleted, skipped, failed and lost.
+    Before it asks, the plan is tried without deleting anything, so that the question counts what would
+    go. Each blob is printed once it is deleted, unless it was listed before the question on the same
+    terminal; what was skipped follows, and the sums on stderr. Exit code 1 if something could not be deleted.
+
+    "repositories" are those that had a blob, as far as layer links tell: deleting an image leaves these.
+
+    JSON: an object with the plan (place, taken, older_than in seconds, blobs, bytes, incomplete, younger,
+    younger_bytes); with --apply also deleted, skipped, failed and lost.
     """
     if applied is not None and is_remote(applied):
         raise Refusal(f"--apply {applied}: is no file; write the URL before --apply")
@@ -85,103 +108,185 @@ def orphans(
         raise Refusal("--apply FILE: the plan stands already; --plan and --older-than are for a new one")
     if dry_run and applied is None:
         raise Refusal("--dry-run: is for --apply; without that nothing is deleted")
+    if overwrite and save is None:
+        raise Refusal("--overwrite: is for --plan FILE")
     if save is not None:
-        check_file(save, "plan")
-    if from_file and applied is not None:
-        from regfs.catalog.plan import Plan
+        save = dated(save)
+        check_file(save, "plan", overwrite=overwrite)
+    from regfs.catalog.guards import check_database
+    from regfs.catalog.plan import Plan
 
-        plan, source = Plan.load(applied), open_source(place, url)
+    source = open_source(place, url)
+    loaded = Plan.load(applied) if from_file and applied is not None else None
+    check_database(source)  # before a long look that would be for nothing
+    if loaded is not None:
+        plan = loaded
     else:
         with catalog(place, url, configs=False) as found:
-            plan = found.orphans(timedelta(days=1) if older_than is None else older_than)
-        source = found.source
+            age = timedelta(days=1) if older_than is None else older_than
+            plan = found.orphans(age, allow_most=allow_most)
     if save is not None:
         plan.save(save)
-    if not out.as_json:
-        _show_plan(out, plan, human=human, listed=applied is None or not yes)
-    if applied is None:
-        if out.as_json:
-            out.record(plain(plan) | {"bytes": plan.bytes})
-        elif save is not None:
-            out.note(f"wrote {save}; regfs orphans --apply {save} deletes what it names")
+    where = located(source.fs)
+    if applied is not None:
+        _apply(out, source, plan, where, dry_run=dry_run, allow_most=allow_most, yes=yes, human=human)
+    elif out.as_json:
+        out.record(plain(plan) | {"bytes": plan.bytes})
+    else:
+        _show_blobs(out.answer, plan.blobs, human)
+        _show_sums(out, plan, where)
+        for reason in plan.incomplete:
+            click.echo(f"regfs: cannot be read, so nothing can be deleted: {reason}", err=True)
+        if save is not None:
+            out.summary(f"wrote {save}; regfs orphans --apply {save} deletes what it names")
+
+
+def _show_blobs(out: Output, blobs: Sequence[Orphan], human: bool) -> None:
+    out.table(_columns(human), _rows(out, blobs))
+
+
+def _columns(human: bool) -> list[Column]:
+    kind: Any = "size" if human else "bytes"
+    columns = [Column("modified", "time"), Column("size", kind), Column("links", "number"), Column("digest")]
+    return [*columns, Column("repositories")]
+
+
+def _rows(out: Output, blobs: Iterable[Orphan]) -> list[dict[str, Any]]:
+    return [
+        {**plain(blob), "digest": short(blob.digest, out), "repositories": some(blob.repositories, out)}
+        for blob in blobs
+    ]
+
+
+def _show_sums(out: Output, plan: Plan, where: str) -> None:
+    count = plan.younger
+    younger = f"{count:,} younger {'one' if count == 1 else 'ones'}, {size(plan.younger_bytes)}"
+    if not plan.blobs:
+        out.summary(none_older("orphaned blobs", plan.older_than, younger if count else "", where))
         return
-    _apply(out, source, plan, dry_run=dry_run, yes=yes)
-
-
-def _show_plan(out: Output, plan: Plan, *, human: bool, listed: bool) -> None:
-    if listed:
-        columns = [Column("modified", "time"), Column("size", "size" if human else "bytes")]
-        columns.append(Column("links", "number"))
-        rows = ({**plain(one), "digest": short(one.digest, out)} for one in plan.blobs)
-        out.table([*columns, Column("digest")], rows)
-    age = f", none younger than {_age(plan.older_than)}" if plan.older_than else ""
-    out.note(
-        f"{counted(len(plan.blobs), 'orphaned blob')}, {size(plan.bytes)}{age}, as of {when(plan.taken)} UTC"
+    age = f" older than {duration(plan.older_than)}" if plan.older_than else ""
+    left = f" ({younger})" if count else ""
+    out.summary(
+        f"{counted(len(plan.blobs), 'orphaned blob')}{age}, {size(plan.bytes)}{left}, "
+        f"as of {when(plan.taken)} UTC, in {where}"
     )
-    for reason in plan.incomplete:
-        click.echo(f"regfs: cannot be read, so nothing can be deleted: {reason}", err=True)
 
 
-def _age(age: timedelta) -> str:
-    hours = age.total_seconds() / 3600
-    return f"{hours / 24:g} d" if hours >= 48 else f"{hours:g} h"
-
-
-def _apply(out: Output, source: Source, plan: Plan, *, dry_run: bool, yes: bool) -> None:
+def _apply(
+    out: Output,
+    source: Source,
+    plan: Plan,
+    where: str,
+    *,
+    dry_run: bool,
+    allow_most: bool,
+    yes: bool,
+    human: bool,
+) -> None:
     from regfs.catalog.orphans import Applied, IncompletePlanError, apply
 
     if plan.incomplete:
         raise IncompletePlanError(plan.incomplete)
+    if not plan.blobs and not out.as_json:
+        _show_sums(out, plan, where)
+        return
     result = Applied((), (), (), (), dry_run)
-    if plan.blobs:
-        if not dry_run:
-            confirm(f"Delete {counted(len(plan.blobs), 'blob')}, {size(plan.bytes)}?", yes)
+    done = "would delete" if dry_run else "deleted"
+    blobs: list[Orphan] = []
+    listed = False
+
+    def carry_out(dry_run: bool, deleted: Callable[[Sequence[Orphan]], object]) -> Applied:
         with stages() as progress:
-            result = apply(source, plan, progress, dry_run=dry_run)
-    if out.as_json:
-        out.record(plain(plan) | {"bytes": plan.bytes} | plain(result))
-    else:
-        _show_applied(out, result)
+            return apply(source, plan, progress, dry_run=dry_run, deleted=deleted, allow_most=allow_most)
+
+    def show(batch: Sequence[Orphan]) -> None:
+        blobs.extend(batch)
+        if not listed and not out.as_json:
+            section(out, done.capitalize(), _columns(human), _rows(out, batch), done)
+
+    def end() -> None:
+        if out.as_json:
+            out.record(plain(plan) | {"bytes": plan.bytes} | plain(result))
+        out.summary(f"{done} {_much(blobs)}, in {where}")
+
+    going: Sequence[Orphan] = plan.blobs
+    if going and not dry_run:
+        if sys.stdin.isatty() and not yes:
+            trial = carry_out(True, lambda _: None)
+            going, result = trial.deleted, replace(trial, deleted=(), dry_run=False)
+        if going:
+            skipped = len(plan.blobs) - len(going)
+            but = f" ({skipped:,} of the plan {'is' if skipped == 1 else 'are'} skipped)" if skipped else ""
+            listed = confirm(
+                f"Delete {_much(going)}{but}, in {where}?",
+                yes,
+                lambda: None if out.as_json else _show_blobs(out, going, human),
+            )
+    if going:
+        try:
+            result = carry_out(dry_run, show)
+        except BaseException:
+            if blobs:
+                result = Applied(tuple(blobs), (), (), (), dry_run)
+                end()
+            raise
+    if not out.as_json:
+        _show_others(out, result)
+    end()
     bad = [*result.failed, *result.lost]
     if bad:
         first = f"{bad[0].digest}: {bad[0].reason}"
         raise Failure(f"{first}{f', and {len(bad) - 1} more' if len(bad) > 1 else ''}")
 
 
-def _show_applied(out: Output, result: Applied) -> None:
+def _much(blobs: Sequence[Orphan]) -> str:
+    return f"{counted(len(blobs), 'blob')}, {size(sum(one.size for one in blobs))}"
+
+
+def _show_others(out: Output, result: Applied) -> None:
     groups = {"skipped": result.skipped, "failed": result.failed, "needed after all": result.lost}
     for title, found in groups.items():
         rows = [{"digest": short(one.digest, out), "reason": one.reason} for one in found]
         section(out, title.capitalize(), [Column("digest"), Column("reason")], rows, title)
-    done = "would delete" if result.dry_run else "deleted"
-    out.note(f"{done} {counted(len(result.deleted), 'blob')}, {size(result.bytes)}")
 
 
 @click.command()
 @url_argument
 @click.option("--verify", is_flag=True, help="Read all blobs, and compare each with its digest.")
+@ignore_option
 @shared
 @click.pass_context
-def fsck(ctx: click.Context, place: Place, out: Output, url: str, *, verify: bool) -> None:
+def fsck(
+    ctx: click.Context, place: Place, out: Output, url: str, *, verify: bool, ignore: tuple[Ignore, ...]
+) -> None:
     """Look for what is broken, and tell what a pull gets from the registry.
 
     An "error" is what a pull fails of; a "warning" is none yet: something that nobody uses, or that is
-    left over. All links and manifests are read; nothing is changed. Exit code 5 if there is an error.
+    left over, or a platform that an index lacks, as it may on purpose. All links and manifests are read;
+    nothing is changed. Exit code 5 if there is an error that --ignore does not accept.
 
-    JSON: an array of objects with kind, severity, path, repository, detail and pull.
+    An error names the tags of which a pull fails, and what to do about it.
+
+    JSON: an object with findings, an array of objects with kind, severity, path, repository, detail, pull,
+    breaks (an array of repository:tag, the first hundred), broken_tags (how many in all) and advice.
     """
+    from regfs.catalog.findings import remaining
+
     with catalog(place, url) as found:
-        findings: Sequence[Any] = found.fsck(verify=verify)
-    records = [plain(one) for one in findings]
+        every = found.fsck(verify=verify)
+    findings = remaining(every, ignore)
+    records = [{**plain(one), "advice": one.advice} for one in findings]
     columns = [Column("severity"), Column("kind"), Column("path"), Column("detail"), Column("pull")]
+    columns.append(Column("advice"))
     if out.for_reading:
         _show_findings(out, records)
     else:
-        out.table([Column("repository"), *columns], records)
+        out.table([Column("repository"), *columns], records, "findings")
     errors = sum(one["severity"] == "error" for one in records)
     warnings = len(records) - errors
     moved = f"; {counted(len(found.changes), 'file')} came or went meanwhile" if found.changes else ""
-    out.note(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}{moved}")
+    ignored = f", {len(every) - len(findings):,} ignored" if ignore else ""
+    out.summary(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}{ignored}{moved}")
     if errors:
         ctx.exit(Code.FINDINGS)
 
@@ -197,4 +302,5 @@ def _show_findings(out: Output, records: Sequence[dict[str, Any]]) -> None:
         for one in group:
             label = click.style(f"{one['severity']:8}", fg=_COLORS.get(one["severity"]))
             click.echo(f"  {label} {one['kind']}")
-            out.lines(f"{'':11}{text}" for text in (one["path"], one["detail"], f"a pull {one['pull']}"))
+            texts = (one["path"], one["detail"], f"a pull {one['pull']}", one["advice"])
+            out.lines(f"{'':11}{text}" for text in texts if text)

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from regfs.cli.completion import PathName
 from regfs.cli.errors import Refusal
-from regfs.cli.options import SETTING, confirm, shared, yes_option
-from regfs.cli.output import Output, counted, size
-from regfs.cli.place import Place, is_remote
+from regfs.cli.options import SETTING, confirm, quiet_option, shared, yes_option
+from regfs.cli.output import Journal, Output, Tally, counted, size
+from regfs.cli.place import Place, is_remote, located
 from regfs.cli.sides import Local, Remote, Side, Step, Tree, missing, plan, write_out
+from regfs.paths import without_user
 
 
 def _copying(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb what cp and mv have in common."""
     for option in reversed(
         [
-            click.argument("sources", nargs=-1, required=True, metavar="SOURCE..."),
-            click.argument("target"),
+            click.argument(
+                "sources", nargs=-1, required=True, metavar="SOURCE...", type=PathName(local=True)
+            ),
+            click.argument("target", type=PathName(local=True)),
             click.option("-r", "-R", "recursive", is_flag=True, help="Directories as well."),
             click.option("-n", "--no-clobber", is_flag=True, help="Leave files that are there as they are."),
-            click.option("--dry-run", is_flag=True, help="Only tell what would be done."),
+            click.option("--dry-run", is_flag=True, help="Only print what would be done."),
             click.option("--to-config", metavar="FILE", help="The config.yml of TARGET, if it is another."),
             click.option(
                 "--to-option",
@@ -34,6 +39,7 @@ def _copying(function: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="KEY=VALUE",
                 help="A storage parameter of TARGET that differs.",
             ),
+            quiet_option,
         ]
     ):
         function = option(function)
@@ -54,7 +60,10 @@ def cp(place: Place, out: Output, **chosen: Any) -> None:
     Within a bucket the service copies; between buckets the bytes pass through this machine. TARGET has the
     parameters of SOURCE unless --to-config or --to-option tell others.
 
-    JSON: an object with files, bytes and skipped; with --dry-run an array of source, target and size.
+    Each file is printed as "SOURCE -> TARGET" once it is copied, and the sums at the end on stderr.
+
+    JSON: an object with entries (source, target and size of each file), files, bytes and skipped; with
+    --dry-run the entries alone.
     """
     _Copy(place, out, **chosen).run(move=False)
 
@@ -66,7 +75,7 @@ def mv(place: Place, out: Output, **chosen: Any) -> None:
     """Move files: up, down, within a bucket or between buckets.
 
     As cp; the sources are removed once everything has arrived. If something fails before, all of them are
-    still there. With -n, what is not copied stays.
+    still there. With -n, what is not copied stays. Each file is printed once its source is removed.
     """
     _Copy(place, out, **chosen).run(move=True)
 
@@ -90,7 +99,7 @@ class _Copy:
         self._place = place
         # Another file stands for itself; settings alone are a change to what the sources have.
         given = dict(to_given) if to_config else {**place.given, **dict(to_given)}
-        self._to = Place(to_config or place.config, given)
+        self._to = place.beside(to_config or place.config, given)
         self._out = out
         self._sources = sources
         self._target = target
@@ -114,47 +123,72 @@ class _Copy:
         trees = plan(sources, target, self._target.endswith("/"), self._recursive)
         steps = [step for tree in trees for step in tree.steps()]
         if self._dry_run:
-            self._tell(steps)
+            self._show(steps, "would move" if move else "would copy", self._between(sources, target))
             return
-        self._carry_out(trees, steps, move)
+        with self._journal("moved" if move else "copied", self._between(sources, target)) as journal:
+            self._carry_out(trees, steps, move, journal)
 
     @staticmethod
     def _side(path: str, place: Place) -> Side:
         if not is_remote(path):
             if "://" in path:
-                raise Refusal(f"{path}: is neither a regfs:// URL nor a local path")
+                raise Refusal(f"{without_user(path)}: is neither a regfs:// URL nor a local path")
             return Local(path)
         return Remote(*place.open(path))
 
-    def _carry_out(self, trees: list[Tree], steps: list[Step], move: bool) -> None:
+    @contextmanager
+    def _journal(self, done: str, between: str) -> Iterator[Journal]:
+        started = time.monotonic()
+
+        def summary(journal: Journal) -> str:
+            took = time.monotonic() - started
+            return f"{done} {journal}{_skipped(journal.more['skipped'])}, in {took:.1f} s{between}"
+
+        with self._out.journal(_arrow, summary) as journal:
+            journal.more["skipped"] = 0
+            yield journal
+
+    def _carry_out(self, trees: list[Tree], steps: list[Step], move: bool, journal: Journal) -> None:
         from regfs.cli.transfer import transfer
 
-        started = time.monotonic()
-        with self._out.progress(sum(step.size for step in steps)) as advance:
-            result = transfer(steps, clobber=self._clobber, sizes=move, advance=advance)
-        if move:
-            for tree in trees:
-                tree.source.remove(
-                    [name for name in tree.sizes if tree.source.child(name) not in result.skipped]
-                )
-        self._told(result, "moved" if move else "copied", started)
-
-    def _tell(self, steps: list[Step]) -> None:
-        if self._out.as_json:
-            self._out.table(
-                [], ({"source": str(s.source), "target": str(s.target), "size": s.size} for s in steps)
-            )
-        else:
-            self._out.lines(f"{step.source} -> {step.target}" for step in steps)
-
-    def _told(self, result: Any, done: str, started: float) -> None:
-        if self._out.as_json:
-            self._out.record({"files": result.files, "bytes": result.bytes, "skipped": len(result.skipped)})
+        remote = any(isinstance(step.target, Remote) for step in steps)
+        ending = "completing the upload" if remote else "completing the file"
+        with self._out.progress(sum(step.size for step in steps), ending) as advance:
+            copied = None if move else lambda step: journal.add([_entry(step)])
+            result = transfer(steps, clobber=self._clobber, sizes=move, advance=advance, copied=copied)
+        journal.more["skipped"] = len(result.skipped)
+        if not move:
             return
-        skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
-        took = time.monotonic() - started
-        text = f"{done} {counted(result.files, 'file')}, {size(result.bytes)}{skipped}, in {took:.1f} s"
-        self._out.note(text)
+        for tree in trees:
+            self._remove_source(tree, result.skipped, journal)
+
+    @staticmethod
+    def _remove_source(tree: Tree, skipped: Collection[Side], journal: Journal) -> None:
+        def removed(names: Sequence[str]) -> None:
+            journal.add([_entry(tree.step(name)) for name in names])
+
+        tree.source.remove([name for name in tree.sizes if tree.source.child(name) not in skipped], removed)
+
+    def _show(self, steps: list[Step], done: str, between: str) -> None:
+        from regfs.cli.transfer import lacking
+
+        left = steps if self._clobber else lacking(steps)
+        if self._out.as_json:
+            self._out.table([], map(_entry, left), "entries")
+            return
+        self._out.lines(_arrow(_entry(step)) for step in left)
+        much = f"{counted(len(left), 'file')}, {size(sum(step.size for step in left))}"
+        self._out.summary(f"{done} {much}{_skipped(len(steps) - len(left))}{between}")
+
+    @staticmethod
+    def _between(sources: Sequence[tuple[Side, bool]], target: Side) -> str:
+        """Name the buckets that files come from and go to, for the end of a line."""
+        remote = [side.fs for side, _ in sources if isinstance(side, Remote)]
+        start = located(*remote) if remote else ""
+        end = located(target.fs) if isinstance(target, Remote) else ""
+        if start == end:
+            return f", within {start}"
+        return (f", from {start}" if start else "") + (f", to {end}" if end else "")
 
     def _stream(self, move: bool) -> None:
         """Copy from stdin or to stdout."""
@@ -181,10 +215,22 @@ class _Copy:
             raise Refusal(f"{target}: is a directory; name the file that the stream becomes")
         if self._dry_run:
             raise Refusal("--dry-run: a stream cannot be looked at")
-        started = time.monotonic()
-        with self._out.progress(None) as advance:
-            result = pour_in(stream, target, self._clobber, advance)
-        self._told(result, "copied", started)
+        with self._journal("copied", self._between([], target)) as journal:
+            with self._out.progress(None) as advance:
+                result = pour_in(stream, target, self._clobber, advance)
+            journal.add([{"source": self._sources[0], "target": str(target), "size": result.bytes}])
+
+
+def _entry(step: Step) -> dict[str, Any]:
+    return {"source": str(step.source), "target": str(step.target), "size": step.size}
+
+
+def _arrow(entry: Mapping[str, Any]) -> str:
+    return f"{entry['source']} -> {entry['target']}"
+
+
+def _skipped(count: int) -> str:
+    return f", {count:,} skipped" if count else ""
 
 
 def _local(side: Local) -> Refusal:
@@ -192,50 +238,106 @@ def _local(side: Local) -> Refusal:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=PathName())
 @click.option("-r", "-R", "recursive", is_flag=True, help="Directories as well.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 @yes_option
+@quiet_option
 @shared
 def rm(
     place: Place, out: Output, paths: tuple[str, ...], *, recursive: bool, dry_run: bool, yes: bool
 ) -> None:
     """Remove files, and directories with -r.
 
-    Asks first, and tells how much it is. Without a terminal it needs --yes.
+    Asks first, and says how much it is and where. Without a terminal it needs --yes. Each file is printed
+    once it is removed, and the sums at the end on stderr. Of a registry's own files both say if its metadata
+    is in a database (GitLab's registry), which goes on naming what has been removed.
 
-    JSON: an object with paths, files, bytes and removed.
+    JSON: an object with paths, rootdirectory, endpoint and removed, entries (path and size of each file),
+    files and bytes; of a registry's files also database_in_use, null where that cannot be known.
     """
-    sides = [Remote(*place.open(path)) for path in paths]
-    files = total = 0
-    for side in sides:
+    sides = _apart([Remote(*place.open(path)) for path in paths], recursive)
+    kinds = {side: side.kind() for side in sides}
+    for side, kind in kinds.items():
         if side.path == "/":
             raise Refusal(f"{side}: is everything there is; name what lies in it")
-        kind = side.kind()
         if not kind:
             raise missing(side)
         if kind == "directory" and not recursive:
             raise Refusal(f"{side}: is a directory; give -r")
-        sizes = [size for _, size in side.tree()] if recursive else []
-        sizes += [side.size()] if kind == "file" else []
-        files, total = files + len(sizes), total + sum(sizes)
-    where = str(sides[0]) if len(sides) == 1 else counted(len(sides), "path")
-    much = f"{counted(files, 'file')}, {size(total)}"
-    if not dry_run:
-        confirm(f"Remove {where}: {much}?", yes)
+    where = located(*(side.fs for side in sides))
+    registry = [side for side in sides if _of_registry(side.path)]
+    in_use = _database_in_use(registry)
+    named = "; the registry's metadata is in a database, which still names what is removed" if in_use else ""
+    if not dry_run and not yes:
+        tally = Tally()
         for side in sides:
-            if recursive:
-                _remove_tree(side)
-            else:
-                side.remove([""])
-    if out.as_json:
-        record = {"paths": [str(side) for side in sides], "files": files, "bytes": total}
-        out.record({**record, "removed": not dry_run})
+            _look(side, recursive, tally)
+        name = str(sides[0]) if len(sides) == 1 else counted(len(sides), "path")
+        confirm(f"Remove {name}: {tally}, in {where}{named}?", yes)
+    parameters = sides[0].fs.parameters
+    head = {
+        "paths": [str(side) for side in sides],
+        "rootdirectory": parameters.root_directory or "/",
+        "endpoint": parameters.endpoint_url,
+        "removed": not dry_run,
+        **({"database_in_use": in_use} if registry else {}),
+    }
+    done = "would remove" if dry_run else "removed"
+    with out.journal(
+        lambda entry: str(entry["path"]), lambda journal: f"{done} {journal}, in {where}{named}", head
+    ) as journal:
+        for side in sides:
+            (_look if dry_run else _remove)(side, recursive, journal)
+
+
+def _of_registry(path: str) -> bool:
+    """Return whether a path is a registry's directory, lies in it or holds it."""
+    from regfs.layout import ROOT
+
+    return f"{path}/".startswith(f"{ROOT}/") or ROOT.startswith(f"{path}/")
+
+
+def _database_in_use(sides: Sequence[Remote]) -> bool | None:
+    """Return whether one of the registries that files belong to has its metadata in a database.
+
+    One HEAD for each bucket. None where the credentials do not allow to find out.
+    """
+    from regfs.catalog.database import database_in_use
+    from regfs.catalog.source import Source
+
+    answers = [
+        database_in_use(Source(fs)) for fs in {side.fs.space.bucket: side.fs for side in sides}.values()
+    ]
+    return True if True in answers else None if None in answers else False
+
+
+def _apart(sides: Sequence[Remote], recursive: bool) -> list[Remote]:
+    """Return the sides without those that are named twice or, if that is recursive, lie in another one."""
+    places = {(side.fs.space.bucket, side.path): side for side in sides}
+
+    def inner(bucket: str, path: str) -> bool:
+        parent = path.rpartition("/")[0]
+        return bool(parent) and ((bucket, parent) in places or inner(bucket, parent))
+
+    return [side for (bucket, path), side in places.items() if not (recursive and inner(bucket, path))]
+
+
+def _look(side: Remote, recursive: bool, tally: Tally) -> None:
+    """Add what :func:`_remove` removes to a tally."""
+    if recursive:
+        side.list_tree(lambda entries: tally.add(_entries(entries)))
     else:
-        out.note(f"{'would remove' if dry_run else 'removed'} {much}")
+        tally.add(_entries([(str(side), side.size())]))
 
 
-def _remove_tree(side: Remote) -> None:
-    from regfs.waiting import sync
+def _remove(side: Remote, recursive: bool, journal: Journal) -> None:
+    if recursive:
+        side.remove_tree(lambda entries: journal.add(_entries(entries)))
+    else:
+        size = side.size()
+        side.remove([""], lambda _: journal.add(_entries([(str(side), size)])))
 
-    sync(side.fs.loop, side.fs.delete_tree, side.path)
+
+def _entries(found: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    return [{"path": path, "size": size} for path, size in found]

@@ -34,7 +34,8 @@ def doctor(ctx: click.Context, place: Place, out: Output, url: str, *, read_only
 
     Exit code 5 if a check failed; warnings alone are no failure.
 
-    JSON: an array of objects with check, verdict (ok, warning, failed, skipped), found and advice.
+    JSON: an object with checks, an array of objects with check, verdict (ok, warning, failed, skipped),
+    found and advice.
     """
     from regfs.doctor.examination import examine
 
@@ -54,10 +55,11 @@ def doctor(ctx: click.Context, place: Place, out: Output, url: str, *, read_only
                 {"check": c.name, "verdict": c.verdict.value, "found": c.found, "advice": c.advice}
                 for c in checks
             ),
+            "checks",
         )
     failures = sum(check.verdict is Verdict.FAILED for check in checks)
     if failures:
-        out.note(f"{counted(failures, 'check')} failed")
+        out.summary(f"{counted(failures, 'check')} failed")
         ctx.exit(Code.FINDINGS)
 
 

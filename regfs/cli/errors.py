@@ -25,19 +25,25 @@ class Code(IntEnum):
     NOT_FOUND = 3
     DENIED = 4
     FINDINGS = 5
+    HANGUP = 129
     INTERRUPTED = 130
     PIPE = 141
+    TERMINATED = 143
 
 
 MEANING = {
     Code.OK: "done",
     Code.FAILED: "the service, the network or the disk failed",
-    Code.USAGE: "the command line or a parameter is wrong, or a question was answered with no",
+    Code.USAGE: "the command line or a parameter is wrong, an extra is not installed, a plan refused, "
+    "or a question answered with no or Ctrl-D",
     Code.NOT_FOUND: "there is no such file, directory, bucket, repository or tag",
     Code.DENIED: "wrong credentials, or they lack a permission",
-    Code.FINDINGS: "done, and what was checked has faults (doctor, fsck)",
+    Code.FINDINGS: "done, and what was checked has faults (doctor, fsck), a condition holds "
+    "(summary --fail-if), or what is compared differs (diff --exit-code)",
+    Code.HANGUP: "SIGHUP: the terminal was closed",
     Code.INTERRUPTED: "Ctrl-C",
     Code.PIPE: "whoever read the output went away",
+    Code.TERMINATED: "SIGTERM",
 }
 """What each code means, for the help and the README."""
 
@@ -112,8 +118,10 @@ def told() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Failure("", Code.PIPE) from exc
     except ModuleNotFoundError as exc:
+        if exc.name == "awscrt":
+            raise Refusal(str(exc)) from exc  # which names the extra
         if (exc.name or "").partition(".")[0] not in ("click", "rich"):
             raise
-        raise Failure(MISSING) from exc
+        raise Refusal(MISSING) from exc
     except (OSError, ValueError) as exc:
         raise Failure(one_line(exc), _code(exc)) from exc

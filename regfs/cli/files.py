@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from regfs.cli.completion import PathName
+from regfs.cli.content import is_image, platform_option, write_contents
 from regfs.cli.errors import Refusal
-from regfs.cli.options import Duration, shared
+from regfs.cli.options import Duration, shared, sizes_option
 from regfs.cli.output import Column, Output
 from regfs.cli.place import Place
 from regfs.cli.sides import Remote, write_out
 
 if TYPE_CHECKING:
     from regfs.filesystem import RegistryFileSystem
-
-
-def _sizes(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "-h/-b", "--human/--bytes", default=True, help="Sizes for reading (default), or in bytes."
-    )(function)
 
 
 def _entry(info: Mapping[str, Any], bucket: str) -> dict[str, Any]:
@@ -42,10 +38,10 @@ def _entry(info: Mapping[str, Any], bucket: str) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=PathName())
 @click.option("-l", "long", is_flag=True, help="With size, time (UTC) and storage class.")
 @click.option("-R", "recursive", is_flag=True, help="All files under it, with their whole paths.")
-@_sizes
+@sizes_option
 @shared
 def ls(
     place: Place, out: Output, paths: tuple[str, ...], *, long: bool, recursive: bool, human: bool
@@ -53,10 +49,15 @@ def ls(
     """List directories and files.
 
     Names end in a slash where they are directories. With -R, and with several paths, whole paths are
-    printed. JSON: an array of entries.
+    printed. JSON: an object with entries, an array of objects with path, bucket, type and, of files, size,
+    modified, etag and class.
     """
     whole = recursive or len(paths) > 1
-    columns = [Column("size", "size" if human else "bytes"), Column("modified", "time"), Column("class")]
+    columns = [
+        Column("size", "size" if human else "bytes"),
+        Column("modified", "time"),
+        Column("class", drop=1),
+    ]
 
     def entries() -> Iterator[dict[str, Any]]:
         for path in paths or ("/",):
@@ -67,14 +68,14 @@ def ls(
                 yield {**record, "name": name + "/" * (record["type"] == "directory")}
 
     if long or out.as_json:
-        out.table([*columns, Column("name")], entries())
+        out.table([*columns, Column("name")], entries(), "entries")
     else:
         out.lines(entry["name"] for entry in entries())
 
 
 def _listed(fs: RegistryFileSystem, path: str, recursive: bool) -> Sequence[Mapping[str, Any]]:
     if not recursive:
-        return fs.ls(path, detail=True)  # type: ignore[no-any-return]  # fsspec has no types
+        return fs.ls(path, detail=True)
     found = fs.find(path, detail=True)
     if not found and path != "/":
         fs.info(path)  # raises what is wrong
@@ -82,7 +83,7 @@ def _listed(fs: RegistryFileSystem, path: str, recursive: bool) -> Sequence[Mapp
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=PathName())
 @shared
 def stat(place: Place, out: Output, path: str) -> None:
     """Show all there is to know of a file or directory.
@@ -125,18 +126,29 @@ def _properties(fs: RegistryFileSystem, path: str) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="[REPO[:TAG|@DIGEST]] PATH...", type=PathName())
 @click.option(
     "--verify", is_flag=True, help="Compare a registry's blob with the digest that its path promises."
 )
+@platform_option
 @shared
-def cat(place: Place, out: Output, paths: tuple[str, ...], *, verify: bool) -> None:
+def cat(place: Place, out: Output, paths: tuple[str, ...], *, verify: bool, platform: str | None) -> None:
     """Write files to stdout, one after the other; "-" is stdin.
+
+    Behind the name of an image, PATHs are files in that image, as a container sees them; links are followed
+    inside it. Its layers are read from the uppermost down, as far as needed, and each that is read is
+    compared with its digest before the first byte is written. All other PATHs begin with a slash or regfs:,
+    and are files in the bucket.
 
     There is no JSON.
     """
     if out.as_json:
         raise Refusal("--json: the content is the output")
+    if is_image(paths[0]):
+        write_contents(place, out, paths[0], paths[1:], platform)
+        return
+    if platform:
+        raise Refusal("--platform: is for the files of an image; give its name before the paths")
     for path in paths:
         if path == "-":
             shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)
@@ -145,9 +157,9 @@ def cat(place: Place, out: Output, paths: tuple[str, ...], *, verify: bool) -> N
 
 
 @click.command()
-@click.argument("path", default="/")
+@click.argument("path", default="/", type=PathName())
 @click.option("-s", "summary", is_flag=True, help="The total alone.")
-@_sizes
+@sizes_option
 @shared
 def du(place: Place, out: Output, path: str, *, summary: bool, human: bool) -> None:
     """Tell what a directory takes, by its children, the largest last; then its total.
@@ -172,7 +184,7 @@ def du(place: Place, out: Output, path: str, *, summary: bool, human: bool) -> N
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=PathName())
 @click.option("--expires", type=Duration(), default="20m", show_default=True, help="At most 7d.")
 @click.option("--method", type=click.Choice(["GET", "HEAD"], case_sensitive=False), default="GET")
 @shared

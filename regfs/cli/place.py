@@ -5,21 +5,19 @@ Nothing is opened before a verb asks for it.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from regfs.cli.errors import Refusal
-from regfs.paths import PROTOCOL, split_url
+from regfs.paths import PROTOCOL, split_url, without_user
 from regfs.values import ParameterError, boolean
 
 if TYPE_CHECKING:
     from regfs.driver import StorageDriver
     from regfs.filesystem import RegistryFileSystem
-
-_VARIABLES = ("REGISTRY_STORAGE_S3_", "REGISTRY_STORAGE_S3AWS_")
 
 
 def is_remote(path: str) -> bool:
@@ -38,21 +36,48 @@ def split(path: str) -> tuple[str, str]:
     scheme, colon, rest = path.partition(":")
     if colon and "/" not in scheme and (rest.startswith("//") or scheme == PROTOCOL):
         if scheme != PROTOCOL:
-            raise Refusal(f"{path}: is no {PROTOCOL}:// URL")
+            raise Refusal(f"{without_user(path)}: is no {PROTOCOL}:// URL")
         if not rest.startswith("//"):
             raise Refusal(
-                f"{path}: write {PROTOCOL}://BUCKET/path, or {PROTOCOL}:///path with -o or --config"
+                f"{without_user(path)}: write {PROTOCOL}://BUCKET/path, "
+                f"or {PROTOCOL}:///path with -o or --config"
             )
     return split_url(path)
 
 
+def located(fs: RegistryFileSystem, *others: RegistryFileSystem) -> str:
+    """Name the place of a filesystem: bucket, root directory, and endpoint or region.
+
+    Parameters
+    ----------
+    fs : RegistryFileSystem
+        The filesystem.
+    *others : RegistryFileSystem
+        More of the same parameters, perhaps of other buckets.
+    """
+    buckets = list(dict.fromkeys(one.space.bucket for one in (fs, *others)))
+    p = fs.parameters
+    return (
+        f"bucket{'s' * (len(buckets) > 1)} {', '.join(buckets)}, root directory {p.root_directory or '/'}, "
+        + (f"endpoint {p.endpoint_url}" if p.endpoint_url else f"region {p.region}")
+    )
+
+
+def place_url(fs: RegistryFileSystem) -> str:
+    """Return the URL of a filesystem's root, with what tells apart places of the same bucket; no secret."""
+    parameters = fs.parameters
+    told = {"rootdirectory": parameters.root_directory.rstrip("/"), "regionendpoint": parameters.endpoint_url}
+    query = urlencode({name: value for name, value in told.items() if value}, safe="/:[]")
+    return f"{PROTOCOL}://{fs.space.bucket}/" + (f"?{query}" if query else "")
+
+
 def _of_environment() -> dict[str, Any]:
     """Give the parameters that the registry's variables set where there is no ``config.yml``."""
-    if not any(name.startswith(_VARIABLES) and os.environ[name] for name in os.environ):
-        return {}
     from regfs import config
 
-    found = config.read(io.StringIO(""), os.environ)
+    if not config.in_environment(os.environ):
+        return {}
+    found = config.read(None, os.environ)
     return {key: value for key, (value, _) in found.items() if value is not None}
 
 
@@ -70,6 +95,15 @@ class Place:
 
     config: str | None
     given: Mapping[str, str] = field(repr=False)
+    _opened: list[RegistryFileSystem] = field(default_factory=list, repr=False, compare=False)
+
+    def opened(self) -> list[str]:
+        """Return the URLs of the places that were opened, each once and without secrets."""
+        return list(dict.fromkeys(map(place_url, self._opened)))
+
+    def beside(self, config: str | None, given: Mapping[str, str]) -> Place:
+        """Return another place of the same command, whose filesystems count as opened here, too."""
+        return Place(config, given, self._opened)
 
     def options(self, bucket: str = "") -> dict[str, Any]:
         """Give the storage options of the filesystem, of another bucket if that is named.
@@ -94,19 +128,27 @@ class Place:
         if self.config is not None:
             options["config"] = self.config  # which the environment overrides by itself
             return options
-        return {**_of_environment(), **options}
+        from regfs.parameters import canonical
+
+        return {**canonical(_of_environment()), **canonical(options)}
 
     def filesystem(self, bucket: str = "") -> RegistryFileSystem:
         """Open the filesystem; no connection is made yet."""
         from regfs.filesystem import RegistryFileSystem
 
+        options = self.options(bucket)
         try:
-            return RegistryFileSystem(**self.options(bucket))
+            fs = RegistryFileSystem(**options)
         except ParameterError as exc:
+            if exc.key == "region" and not exc.value and not options.keys() - {"bucket"}:
+                ways = "--config FILE or -o KEY=VALUE, or set REGFS_CONFIG or REGISTRY_STORAGE_S3_<KEY>"
+                raise Refusal(f"region: is required, and no options are given; give {ways}") from exc
             if exc.key == "bucket" and not exc.value:
                 ways = f"a URL {PROTOCOL}://BUCKET/..., -o bucket=BUCKET, or --config FILE"
                 raise Refusal(f"bucket: is required; give {ways}") from exc
             raise
+        self._opened.append(fs)
+        return fs
 
     def open(self, path: str) -> tuple[RegistryFileSystem, str]:
         """Give the filesystem of a remote path, and its driver path there."""

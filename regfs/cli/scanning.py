@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
+import shutil
 import sys
 import tempfile
+import textwrap
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, timedelta
@@ -16,28 +17,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from regfs.cli.completion import within_limit
 from regfs.cli.errors import Refusal
+from regfs.cli.options import place_of
 from regfs.cli.output import Column, Output, visible
 from regfs.cli.place import Place, split
 from regfs.layout import Digest
 
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
+    from regfs.catalog.lookup import Lookup
     from regfs.catalog.scan import Progress
     from regfs.catalog.source import Source
 
 _PATIENCE = 1.0
 """Seconds before the progress appears."""
-_COMPLETION = 2.0
-"""Seconds that a shell waits for names, at most."""
+_WIDEST = 100
+"""Columns that sentences take, at most."""
 _BLOCKS = " ▏▎▍▌▋▊▉█"
+_HEX = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
+_NAMES = 2
+"""Names that a cell on a terminal has room for."""
 
 url_argument = click.argument("url", default="/", metavar="[regfs://BUCKET]")
 """The place of a whole registry; see :func:`open_source`."""
-sizes_option = click.option(
-    "-h/-b", "--human/--bytes", default=True, help="Sizes for reading (default), or in bytes."
-)
-"""How tables tell sizes."""
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+"""For verbs that write a new file; see :func:`check_file`."""
 
 
 def open_source(place: Place, url: str) -> Source:
@@ -54,6 +59,16 @@ def open_source(place: Place, url: str) -> Source:
     if path != "/":
         raise Refusal(f"{url}: has a path; give regfs://BUCKET, and -o rootdirectory={path}")
     return Source(place.filesystem(bucket))
+
+
+def open_lookup(place: Place, url: str, progress: Progress | None = None) -> Lookup:
+    """Open the registry of a verb about one repository, and warn if its metadata is in a database."""
+    from regfs.catalog.database import database_in_use, warn_readers
+    from regfs.catalog.lookup import Lookup
+
+    source = open_source(place, url)
+    warn_readers(source, database_in_use(source))
+    return Lookup(source, progress)
 
 
 @contextmanager
@@ -78,46 +93,86 @@ def stages() -> Iterator[Progress]:
         yield lambda *_: None
         return
     shown = _Stages()
+    timer = threading.Timer(_PATIENCE, shown.show)
+    timer.daemon = True
+    timer.start()
     try:
-        yield shown.tell
+        yield shown.report
     finally:
+        timer.cancel()
         shown.end()
 
 
 class _Stages:
-    """One line, of what goes on now."""
+    """One line, of what goes on now.
+
+    A stage whose total is reached is over; as long as no other begins, its bar is not full but moves.
+    """
 
     def __init__(self) -> None:
-        self._begun = time.monotonic()
+        self._task: dict[str, Any] = {"description": "connecting", "completed": 0, "total": None}
         self._progress: Any = None
-        self._stage = ""
+        self._ended = False
         self._lock = threading.Lock()
 
-    def tell(self, stage: str, done: int, total: int | None) -> None:
+    def report(self, stage: str, done: int, total: int | None) -> None:
+        over = total is not None and done >= total
         with self._lock:
-            if self._progress is None:
-                if time.monotonic() - self._begun < _PATIENCE:
-                    return
-                self._start()
-            if stage != self._stage:
-                self._stage = stage
-                self._progress.reset(0)
-            self._progress.update(0, description=stage, completed=done, total=total)
+            begins = stage != self._task["description"]
+            self._task = {
+                "description": "evaluating" if over else stage,
+                "completed": done,
+                "total": None if over else total,
+            }
+            if self._progress is not None:
+                if begins and not over:
+                    self._progress.reset(0)
+                self._progress.update(0, **self._task)
 
-    def _start(self) -> None:
+    def show(self) -> None:
         from rich import progress
         from rich.console import Console
 
         columns = [progress.TextColumn("{task.description}"), progress.BarColumn()]
         columns += [progress.TextColumn("{task.completed:,}"), progress.TimeElapsedColumn()]
-        self._progress = progress.Progress(*columns, console=Console(stderr=True), transient=True)
-        self._progress.add_task("", total=None)
-        self._progress.start()
+        with self._lock:
+            if self._ended:
+                return
+            # Rich would write to stderr what is printed on stdout meanwhile.
+            self._progress = progress.Progress(
+                *columns,
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self._progress.add_task(**self._task)
+            self._progress.start()
 
     def end(self) -> None:
         with self._lock:
+            self._ended = True
             if self._progress:
                 self._progress.stop()
+
+
+class RegistryOrRepository(click.ParamType):  # type: ignore[type-arg]  # before click 8.2 it takes none
+    """A whole registry, ``regfs://BUCKET``, or one of its repositories, alone or behind its bucket."""
+
+    name = "repository"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Split it into the URL of its bucket and the repository's name, which may be empty."""
+        if isinstance(value, tuple):
+            return value
+        text = str(value)
+        if "://" not in text:
+            return "/", text.strip("/") if text.startswith("/") else text
+        bucket, path = split(text)
+        return f"regfs://{bucket}" if bucket else "/", path.strip("/")
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Complete a repository's name."""
+        return RepositoryName().shell_complete(ctx, param, incomplete)
 
 
 class RepositoryName(click.ParamType):  # type: ignore[type-arg]  # before click 8.2 it takes none
@@ -147,23 +202,51 @@ class RepositoryName(click.ParamType):  # type: ignore[type-arg]  # before click
         return f"regfs://{bucket}", path[1:]
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Ask the registry for names, for a moment; whatever goes wrong, there are none."""
-        if "@" in incomplete or "://" in incomplete or (":" in incomplete and not self._tags):
+        """Ask the registry for names."""
+        bucket, colon, name = incomplete.rpartition("://")
+        bucket, slash, name = name.partition("/") if colon else ("", "", incomplete)
+        if "@" in name or (":" in name and not self._tags) or (colon and not slash):
             return []
-        found: list[str] = []
+        url = f"regfs://{bucket}"
 
-        def ask() -> None:
+        def names() -> list[str]:
             from regfs.catalog.lookup import Lookup
 
-            place = Place(ctx.params.get("config"), dict(ctx.params.get("given") or ()))
-            with suppress(Exception):  # a shell that completes has no place for errors
-                found.extend(Lookup(open_source(place, "/")).complete(incomplete))
+            found = Lookup(open_source(place_of(ctx), url if colon else "/")).complete(name)
+            return [f"{url}/{one}" for one in found] if colon else found
 
-        logging.disable()
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        thread.join(_COMPLETION)
-        return [click.shell_completion.CompletionItem(name) for name in list(found)]
+        return within_limit(names)
+
+
+class _Ignored(click.ParamType):  # type: ignore[type-arg]  # as above
+    """``KIND`` or ``KIND:PATTERN``, an :class:`~regfs.catalog.findings.Ignore`."""
+
+    name = "kind"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from regfs.catalog.findings import Ignore
+
+        try:
+            return value if isinstance(value, Ignore) else Ignore.parse(str(value))
+        except ValueError as exc:
+            raise Refusal(f"--ignore {exc}") from exc
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from regfs.catalog.findings import KINDS
+
+        kinds = (kind for kind in KINDS if kind.startswith(incomplete))
+        return [click.shell_completion.CompletionItem(kind, help=KINDS[kind]) for kind in kinds]
+
+
+ignore_option = click.option(
+    "--ignore",
+    multiple=True,
+    type=_Ignored(),
+    metavar="KIND[:PATTERN]",
+    help="Leave out the findings of a kind, or only those whose repository or path matches a glob, as "
+    'missing-revision:mirror/*; "*" matches slashes too. May be repeated.',
+)
+"""For verbs that show what fsck finds."""
 
 
 def bar(part: float, whole: float, width: int = 12) -> str:
@@ -180,6 +263,19 @@ def short(digest: Digest | str | None, out: Output) -> str:
         return "-"
     algorithm, _, encoded = str(digest).partition(":")
     return f"{algorithm}:{encoded[:12]}" if out.for_reading else str(digest)
+
+
+def abbreviated(text: str, out: Output) -> str:
+    """Shorten the digests within a text on a terminal, those in signing tools' tags among them."""
+    return _HEX.sub(r"\1", text) if out.for_reading else text
+
+
+def some(names: Sequence[str], out: Output) -> str:
+    """Return names in one cell: on a terminal the first few, for a program all of them."""
+    names = [abbreviated(name, out) for name in names]
+    if len(names) <= _NAMES or not out.for_reading:
+        return ", ".join(names) or "-"
+    return f"{', '.join(names[:_NAMES])} (+{len(names) - _NAMES:,})"
 
 
 def plain(value: Any) -> Any:
@@ -205,7 +301,7 @@ def section(
     out: Output, title: str, columns: Sequence[Column], records: Sequence[Mapping[str, Any]], name: str = ""
 ) -> None:
     """Print one of several tables: under a title, or, for a program, each row behind the table's name."""
-    if not records:
+    if not records or out.quiet:
         return
     if out.for_reading:
         click.echo(f"\n{click.style(visible(title), bold=True)}")
@@ -216,13 +312,36 @@ def section(
         out.table([Column("table"), *columns], ({**first, **row} for row in rows))
 
 
-def check_file(path: str, what: str) -> None:
-    """See, before a long work, that its result can be written as a local file.
+def labelled(sentences: Iterable[tuple[str, str]], width: int = 14) -> Iterator[str]:
+    """Return the lines of sentences that fit a terminal, each behind its label of `width` columns."""
+    columns = min(shutil.get_terminal_size().columns, _WIDEST)
+    for label, text in sentences:
+        yield from textwrap.wrap(
+            text,
+            columns,
+            initial_indent=f"{label:{width}}",
+            subsequent_indent=" " * width,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def check_file(path: str, what: str, *, overwrite: bool) -> None:
+    """Check, before a long work, that its result can be written as a local file.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    what : str
+        What it becomes, for the error.
+    overwrite : bool
+        Whether one that is there may be replaced.
 
     Raises
     ------
     Refusal
-        It is a directory, or in none that can be written to.
+        It is there, is a directory, or is in none that can be written to.
     """
     directory = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
@@ -231,6 +350,8 @@ def check_file(path: str, what: str) -> None:
         raise Refusal(f"{path}: there is no directory {directory}")
     if not os.access(directory, os.W_OK):
         raise Refusal(f"{path}: the directory cannot be written to")
+    if not overwrite and os.path.lexists(path):
+        raise Refusal(f"{path}: is there already; give another name, or --overwrite")
 
 
 def write_file(path: str, text: str) -> None:

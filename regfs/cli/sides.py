@@ -6,15 +6,16 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from regfs.cli.errors import Refusal
 from regfs.errors import BucketNotFoundError
 
 if TYPE_CHECKING:
     from regfs.filesystem import RegistryFileSystem
+    from regfs.s3.answers import ObjectInfo
 
 Kind = Literal["file", "directory", "stream", ""]
 """What is there: "stream" is a pipe or device, "" is nothing."""
@@ -78,10 +79,14 @@ class Local:
             else:
                 raise Refusal(f"{one}: {'is no file' if kind else 'this link leads nowhere'}")
 
-    def remove(self, relatives: Sequence[str]) -> None:
-        """Remove files under it, and the directories that are empty then; with "", the file itself."""
+    def remove(self, relatives: Sequence[str], removed: Callable[[Sequence[str]], object]) -> None:
+        """Remove files under it, and the directories that are empty then; with "", the file itself.
+
+        ``removed(relatives)`` is called with what has been removed.
+        """
         for relative in relatives:
             os.unlink(self.child(relative).path)
+            removed([relative])
         if list(relatives) == [""]:
             return
         for folder, _, _ in os.walk(self.path, topdown=False):
@@ -136,16 +141,57 @@ class Remote:
             if name.startswith(base):
                 yield name[len(base) :], info["size"]
 
-    def remove(self, relatives: Sequence[str]) -> None:
-        """Remove files under it; with "", the file itself."""
+    def remove(self, relatives: Sequence[str], removed: Callable[[Sequence[str]], object]) -> None:
+        """Remove files under it; with "", the file itself.
+
+        ``removed(relatives)`` is called from another thread with what each request has removed.
+        """
         from regfs.transfer import delete_keys
         from regfs.waiting import sync
 
-        keys = [self.fs.space.key(self.child(relative).path) for relative in relatives]
-        sync(self.fs.loop, delete_keys, self.fs.client, keys)
+        relative = {self.fs.space.key(self.child(name).path): name for name in relatives}
+
+        async def deleted(keys: Sequence[str]) -> None:
+            await in_thread(removed, [relative[key] for key in keys])
+
+        sync(self.fs.loop, delete_keys, self.fs.client, list(relative), deleted)
+
+    def list_tree(self, use: Callable[[Sequence[tuple[str, int]]], object]) -> None:
+        """List what :meth:`remove_tree` removes: ``use([(url, size), ...])`` is called from other threads."""
+        from regfs.waiting import sync
+
+        sync(self.fs.loop, self.fs.list_tree, self.path, self._reporting(use))
+
+    def remove_tree(self, removed: Callable[[Sequence[tuple[str, int]]], object]) -> None:
+        """Remove the file and everything under it as a directory.
+
+        ``removed([(url, size), ...])`` is called from other threads with what each request has removed.
+        """
+        from regfs.waiting import sync
+
+        sync(self.fs.loop, self.fs.delete_tree, self.path, self._reporting(removed))
+
+    def _reporting(self, use: Callable[[Sequence[tuple[str, int]]], object]) -> Callable[..., Any]:
+        space = self.fs.space
+
+        async def report(objects: Sequence[ObjectInfo]) -> None:
+            entries = [(space.url(f"/{item.key.removeprefix(space.base)}"), item.size) for item in objects]
+            await in_thread(use, entries)
+
+        return report
 
 
 Side = Local | Remote
+
+
+async def in_thread(function: Callable[..., object], *args: Any) -> None:
+    """Call a function that prints: where nobody reads, it blocks its thread and no request.
+
+    It is called also where this is cancelled meanwhile: what it prints has happened.
+    """
+    import asyncio  # which would slow down the help
+
+    await asyncio.shield(asyncio.to_thread(function, *args))
 
 
 @dataclass(frozen=True)
@@ -174,10 +220,12 @@ class Tree:
     sizes: dict[str, int]
 
     def steps(self) -> list[Step]:
-        """Give each file's copy."""
-        return [
-            Step(self.source.child(name), self.target.child(name), size) for name, size in self.sizes.items()
-        ]
+        """Return each file's copy."""
+        return [self.step(name) for name in self.sizes]
+
+    def step(self, name: str) -> Step:
+        """Return the copy of one file."""
+        return Step(self.source.child(name), self.target.child(name), self.sizes[name])
 
 
 def write_out(side: Remote, verify: bool = False) -> None:
@@ -232,7 +280,7 @@ def plan(sources: Sequence[tuple[Side, bool]], target: Side, slashed: bool, recu
                 raise Refusal(f"{source}: is a directory; give -r")
             if there in ("file", "stream"):
                 raise Refusal(f"{target}: is no directory, {source} is one")
-            name = source.name if (several or there == "directory") and not inner else ""
+            name = source.name if (several or slashed or there == "directory") and not inner else ""
             tree = Tree(source, target.child(name), dict(source.tree()))
         else:
             place = target.child(source.name) if several or slashed or there == "directory" else target

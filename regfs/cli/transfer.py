@@ -1,6 +1,7 @@
 """How the files of a plan travel: up, down, and between buckets; each appears whole or not at all.
 
-Nothing here asks or prints. What is interrupted or fails leaves neither a part of a file nor an upload.
+Nothing here asks or prints; what happens is reported to functions. What is interrupted or fails leaves
+neither a part of a file nor an upload.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fsspec.callbacks import Callback
 
-from regfs.cli.sides import Local, Remote, Step
+from regfs.cli.sides import Local, Remote, Step, in_thread
 from regfs.transfer import copy_object, gather
 from regfs.waiting import sync
 
@@ -57,6 +58,7 @@ def transfer(
     clobber: bool = True,
     sizes: bool = False,
     advance: Callable[[int], object] = lambda _: None,
+    copied: Callable[[Step], object] | None = None,
 ) -> Result:
     """Copy files.
 
@@ -71,6 +73,8 @@ def transfer(
         remove the source.
     advance : callable
         Told of the bytes copied, from another thread.
+    copied : callable, optional
+        Told of each file once it has been copied, from other threads.
 
     Raises
     ------
@@ -88,10 +92,10 @@ def transfer(
     async def one(step: Step) -> None:
         async with large if step.size > chunk else contextlib.nullcontext():
             if not clobber and await _is_there(step.target):
-                copied = False
+                done = False
             else:
-                copied = await _carry(step, clobber, advance)
-        if not copied:
+                done = await _carry(step, clobber, advance)
+        if not done:
             result.skipped.add(step.source)
             advance(step.size)
             return
@@ -99,11 +103,22 @@ def transfer(
             await _check(step)
         result.files += 1
         result.bytes += step.size
+        if copied is not None:
+            await in_thread(copied, step)
 
     # The small ones first, so that a large one holds up no more than its own kind.
     ordered = sorted(steps, key=lambda step: step.size)
     sync(remote.fs.loop, gather, [partial(one, step) for step in ordered], AT_ONCE)
     return result
+
+
+def lacking(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps whose target is not there: those that :func:`transfer` copies without `clobber`."""
+    fs = next((step.target.fs for step in steps if isinstance(step.target, Remote)), None)
+    if fs is None:
+        return [step for step in steps if not os.path.lexists(step.target.path)]
+    there = sync(fs.loop, gather, [partial(_is_there, step.target) for step in steps], AT_ONCE)
+    return [step for step, exists in zip(steps, there, strict=True) if not exists]
 
 
 async def _is_there(side: Local | Remote) -> bool:
@@ -153,7 +168,8 @@ def together(source: RegistryFileSystem, target: RegistryFileSystem) -> bool:
 
     def place(fs: RegistryFileSystem) -> tuple[Any, ...]:
         p = fs.parameters
-        return p.endpoint_url, p.region, p.bucket, p.access_key, p.session_token
+        who = p.access_key, p.session_token, p.credentials_config_path
+        return p.endpoint_url, p.region, p.bucket, who
 
     return place(source) == place(target)
 
@@ -183,13 +199,16 @@ def _resolve(path: str) -> tuple[str, int]:
 
 async def _across(source: Remote, target: Remote, mode: str, advance: Callable[[int], object]) -> None:
     """Copy through this machine, in the memory of one upload."""
-    async with (
-        await source.fs.open_async(source.path) as file,
-        await target.fs.open_async(target.path, mode) as new,
-    ):
-        while data := await file.read(_BLOCK):
-            await new.write(data)
-            advance(len(data))
+    async with await source.fs.open_async(source.path) as file:
+        upload = await target.fs.open_upload(target.path, mode)
+        upload.stored = advance
+        try:
+            while data := await file.read(_BLOCK):
+                await upload.write(data)
+            await upload.commit()
+        except BaseException:
+            await upload.give_up()
+            raise
 
 
 def pour_in(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import select
@@ -14,13 +15,17 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from regfs.cli.group import cli
+
+if TYPE_CHECKING:
+    from servers import Place
 
 Regfs = Callable[..., Result]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -30,6 +35,21 @@ def write_config(path: Any, options: dict[str, Any]) -> str:
     """Write a registry's config.yml."""
     path.write_text(yaml.safe_dump({"version": 0.1, "storage": {"s3": options}}))
     return str(path)
+
+
+def located(raw: Place) -> str:
+    """Return the words that name a place in questions and sums."""
+    return f"bucket {raw.bucket}, root directory {raw.root}, endpoint {raw.server.endpoint}"
+
+
+def payload(text: str) -> Any:
+    """Return what a verb's JSON document holds beside the place and the time: its array, if that is all."""
+    document = json.loads(text)
+    places = document.pop("place")
+    assert all(place.startswith("regfs://") for place in ([places] if isinstance(places, str) else places))
+    assert datetime.fromisoformat(document.pop("taken").replace("Z", "+00:00")).utcoffset() == timedelta(0)
+    values = list(document.values())
+    return values[0] if len(values) == 1 and isinstance(values[0], list) else document
 
 
 @pytest.fixture
@@ -135,9 +155,11 @@ class Terminal:
         """Press Ctrl-C; again where it came just before the program fell asleep, which does not wake it."""
         while self.process.poll() is None:
             self.type("\x03")
-            self._ready(0.2)
-            self._read()
-            time.sleep(2)
+            deadline = time.monotonic() + 20  # a second one would end what tidies up
+            while self.process.poll() is None and time.monotonic() < deadline:
+                if self._ready(0.2):
+                    self._read()
+                    time.sleep(0.02)
 
     def end(self) -> tuple[int, str]:
         """Wait for its end, and give the exit code and all that was written."""
@@ -159,7 +181,7 @@ def terminal(config: str) -> Iterator[Callable[..., Terminal]]:
             process = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-m", "regfs", *arguments],
-                    env={**_environment(config, environ), "TERM": "xterm", "COLUMNS": "80"},
+                    env=_environment(config, {"TERM": "xterm", "COLUMNS": "80", **(environ or {})}),
                     stdin=theirs,
                     stdout=theirs,
                     stderr=theirs,

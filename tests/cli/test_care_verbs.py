@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from cli.conftest import write_config
+from cli.conftest import located, payload, write_config
 from cli.shop import Shop, shop
+from quiescence import wait_until_asleep
 
 from regfs.cli.errors import Code
 from regfs.filesystem import RegistryFileSystem
@@ -47,8 +49,8 @@ def key(digest: Digest) -> str:
 def test_the_list_of_orphans(regfs: Regfs, made: Shop) -> None:
     assert regfs("orphans").stdout == "", "younger than a day"
     (row,) = regfs("orphans", "--older-than", "0", "--bytes").stdout.splitlines()
-    assert row.split("\t")[1:] == ["6000", "0", str(made.digests["orphan"])]
-    told = json.loads(regfs("orphans", "--older-than", "0", "--json").stdout)
+    assert row.split("\t")[1:] == ["6000", "0", str(made.digests["orphan"]), "-"]
+    told = payload(regfs("orphans", "--older-than", "0", "--json").stdout)
     assert [blob["digest"] for blob in told["blobs"]] == [str(made.digests["orphan"])]
     assert (told["bytes"], told["older_than"], told["incomplete"]) == (6000, 0, [])
 
@@ -56,7 +58,8 @@ def test_the_list_of_orphans(regfs: Regfs, made: Shop) -> None:
 def test_nothing_is_deleted_without_a_yes(regfs: Regfs, made: Shop, raw: Place) -> None:
     before = raw.keys()
     refused = regfs("orphans", "--older-than", "0", "--apply", code=Code.USAGE)
-    assert "Delete 1 blob, 5.9 KiB? Nobody is there to ask: give --yes" in refused.stderr
+    assert f"Delete 1 blob, 5.9 KiB, in {located(raw)}? Nobody is there to ask: give --yes" in refused.stderr
+    assert refused.stdout == "", "what is listed there has been deleted"
     regfs("orphans", "--older-than", "0", "--apply", "--dry-run")
     assert raw.keys() == before
 
@@ -64,7 +67,7 @@ def test_nothing_is_deleted_without_a_yes(regfs: Regfs, made: Shop, raw: Place) 
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_the_question(terminal: Callable[..., Terminal], made: Shop, raw: Place, answer: str) -> None:
     asked = terminal("orphans", "--older-than", "0", "--apply")
-    asked.expect("Delete 1 blob, 5.9 KiB? [y/N]")
+    asked.expect(f"Delete 1 blob, 5.9 KiB, in {located(raw)}? [y/N]")
     asked.type(f"{answer}\n")
     code, said = asked.end()
     assert code == (OK if answer == "y" else Code.USAGE)
@@ -74,7 +77,7 @@ def test_the_question(terminal: Callable[..., Terminal], made: Shop, raw: Place,
 
 def test_what_is_deleted_is_the_orphan_and_nothing_else(regfs: Regfs, made: Shop, raw: Place) -> None:
     before = set(raw.keys())
-    told = json.loads(regfs("orphans", "--older-than", "0", "--apply", "--yes", "--json").stdout)
+    told = payload(regfs("orphans", "--older-than", "0", "--apply", "--yes", "--json").stdout)
     assert [blob["digest"] for blob in told["deleted"]] == [str(made.digests["orphan"])]
     gone = {name for name in before - set(raw.keys()) if name.endswith("/data")}
     assert gone == {key(made.digests["orphan"])}
@@ -89,7 +92,7 @@ def test_a_plan_is_applied_later_and_believes_nothing(
     time.sleep(1.1)  # links are told by the second
     orphan = made.digests["orphan"]
     raw.put(LayerLink("team/app", orphan).path[1:], link_content(orphan))
-    told = json.loads(regfs("orphans", "--apply", file, "--yes", "--json").stdout)
+    told = payload(regfs("orphans", "--apply", file, "--yes", "--json").stdout)
     assert told["deleted"] == []
     assert "a push may be on its way" in told["skipped"][0]["reason"]
     assert key(orphan) in raw.keys()
@@ -140,7 +143,7 @@ def test_findings(regfs: Regfs, made: Shop, raw: Place) -> None:
     rows = [line.split("\t") for line in found.stdout.splitlines()]
     assert ("library/hello", "error", "missing-blob") in {tuple(row[:3]) for row in rows}
     assert ("team/app", "error", "empty-link") in {tuple(row[:3]) for row in rows}
-    told = json.loads(regfs("fsck", "--json", code=Code.FINDINGS).stdout)
+    told = payload(regfs("fsck", "--json", code=Code.FINDINGS).stdout)
     missing = next(one for one in told if one["kind"] == "missing-blob")
     assert missing["path"] == BlobData(made.digests["base"]).path
     assert missing["pull"].startswith("fails: the registry answers 404")
@@ -151,16 +154,16 @@ def test_warnings_are_no_failure(regfs: Regfs, made: Shop, raw: Place) -> None:
         Bucket=raw.bucket,
         Key=f"{raw.prefix}docker/registry/v2/repositories/team/app/_manifests/tags/broken/current/link",
     )
-    found = json.loads(regfs("fsck", "--json").stdout)
+    found = payload(regfs("fsck", "--json").stdout)
     assert {one["severity"] for one in found} == {"warning"}
 
 
 def test_verify_reads_the_blobs(regfs: Regfs, made: Shop, raw: Place) -> None:
     name = key(made.digests["base"])
     raw.put(name, bytes(len(raw.get(name))))
-    before = json.loads(regfs("fsck", "--json", code=Code.FINDINGS).stdout)
+    before = payload(regfs("fsck", "--json", code=Code.FINDINGS).stdout)
     assert "wrong-digest" not in {one["kind"] for one in before}
-    found = json.loads(regfs("fsck", "--verify", "--json", code=Code.FINDINGS).stdout)
+    found = payload(regfs("fsck", "--verify", "--json", code=Code.FINDINGS).stdout)
     assert "wrong-digest" in {one["kind"] for one in found}
 
 
@@ -179,7 +182,7 @@ def test_findings_on_a_terminal(terminal: Callable[..., Terminal], made: Shop) -
 
 def test_export(regfs: Regfs, made: Shop, tmp_path: Path) -> None:
     directory = tmp_path / "tables"
-    written = json.loads(regfs("export", str(directory), "--json").stdout)
+    written = payload(regfs("export", str(directory), "--json").stdout)
     assert sorted(os.path.basename(one["path"]) for one in written) == sorted(os.listdir(directory))
     tags = pd.read_parquet(directory / "tags.parquet")
     assert len(tags[tags.repository == "library/hello"]) == 2
@@ -194,6 +197,66 @@ def test_export_into_a_bucket(regfs: Regfs, made: Shop, raw: Place) -> None:
         "tables/blobs.parquet",
         "tables/tags.parquet",
     ]
+
+
+def taken(directory: Path, bucket: str, verb: str) -> tuple[list[str], str]:
+    """Return a verb's arguments, and the file that they would replace."""
+    if verb == "export into a bucket":
+        return ["export", f"regfs://{bucket}/tables", "--only", "tags"], "tables/tags.parquet"
+    file = str(directory / ("tags.parquet" if verb == "export" else "out"))
+    return {
+        "export": (["export", str(directory), "--only", "tags"], file),
+        "report": (["report", file], file),
+        "orphans": (["orphans", "--plan", file], file),
+    }[verb]
+
+
+@pytest.mark.parametrize("verb", ["export", "export into a bucket", "report", "orphans"])
+def test_what_is_there_is_refused_before_the_scan(
+    regfs: Regfs,
+    made: Shop,
+    raw: Place,
+    proxied: str,
+    proxy: CountingProxy,
+    tmp_path: Path,
+    verb: str,
+) -> None:
+    arguments, file = taken(tmp_path, raw.bucket, verb)
+    local = file.startswith("/")
+    if local:
+        Path(file).write_bytes(b"mine")
+    else:
+        raw.put(file, b"mine")
+    with proxy.counting() as seen:
+        refused = regfs(*arguments, "--config", proxied, code=Code.USAGE)
+    assert "is there already" in refused.stderr
+    assert "--overwrite" in refused.stderr
+    # A filesystem asks for the file and, as that may be a directory, for what is under it.
+    assert len(seen) <= (0 if local else 2), seen
+    assert (Path(file).read_bytes() if local else raw.get(file)) == b"mine"
+    regfs(*arguments, "--overwrite")
+    assert (Path(file).read_bytes() if local else raw.get(file)) != b"mine"
+
+
+def test_overwrite_is_for_a_plan(regfs: Regfs) -> None:
+    assert "--overwrite: is for --plan FILE" in regfs("orphans", "--overwrite", code=Code.USAGE).stderr
+
+
+def test_dates_in_names(regfs: Regfs, made: Shop, raw: Place, tmp_path: Path) -> None:
+    before = datetime.now(timezone.utc)
+    regfs("export", str(tmp_path / "{date}"), "--only", "tags")
+    regfs("export", f"regfs://{raw.bucket}/exports/{{date}}T{{time}}", "--only", "tags")
+    regfs("report", str(tmp_path / "page-{date}.html"), "--no-fsck")
+    regfs("orphans", "--plan", str(tmp_path / "plan-{date}.json"))
+    days = {f"{moment:%Y-%m-%d}" for moment in (before, datetime.now(timezone.utc))}
+    names = {name for day in days for name in (day, f"page-{day}.html", f"plan-{day}.json")}
+    assert len(os.listdir(tmp_path)) == 3
+    assert set(os.listdir(tmp_path)) <= names
+    (key,) = (name for name in raw.keys() if name.endswith(".parquet"))
+    moment = datetime.strptime(key, "exports/%Y-%m-%dT%H%M%SZ/tags.parquet").replace(tzinfo=timezone.utc)
+    assert -1 <= (moment - before).total_seconds() < 60
+    refused = regfs("export", str(tmp_path / "{day}"), code=Code.USAGE)
+    assert "there is no field {day}; there are {date} and {time}" in refused.stderr
 
 
 def test_a_table_that_is_none(regfs: Regfs, tmp_path: Path) -> None:
@@ -212,7 +275,7 @@ def test_a_missing_extra_is_told_in_a_line(
         if name.startswith(("regfs.frames", "regfs.report")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    failed = regfs(verb, str(tmp_path / "a"), code=Code.FAILED)
+    failed = regfs(verb, str(tmp_path / "a"), code=Code.USAGE)
     (line,) = failed.stderr.splitlines()
     assert line.endswith(f': pip install "regfs[{extra}]"')
 
@@ -226,11 +289,12 @@ def test_ctrl_c_leaves_nothing_half_written(
 ) -> None:
     """While the manifests are read."""
     reached: list[Request] = []
+    over = threading.Event()
 
     def hold(request: Request) -> None:
         if request.method == "GET" and "/blobs/" in request.path:
             reached.append(request)
-            time.sleep(3)
+            over.wait(60)
 
     proxy.fault = hold
     target = str(tmp_path / "out")
@@ -241,6 +305,8 @@ def test_ctrl_c_leaves_nothing_half_written(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
+    wait_until_asleep(process.pid)
+    over.set()
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (Code.INTERRUPTED, b"", b"regfs: interrupted\n")
     assert os.listdir(tmp_path) == []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli.conftest import write_config
+from cli.conftest import payload, write_config
 
 from regfs.cli.errors import Code
 
@@ -79,8 +78,13 @@ def test_up(
     result = regfs("cp", *rest, f"regfs:///{target.lstrip('/')}", "--json")
     others = {name: b"before" for name in before if name not in after}
     assert stored(raw) == {**after, **others}
-    told = json.loads(result.stdout)
-    assert told == {"files": len(after), "bytes": sum(map(len, after.values())), "skipped": 0}
+    document = payload(result.stdout)
+    sizes = {
+        entry["target"].removeprefix(f"regfs://{raw.bucket}/"): entry["size"]
+        for entry in document.pop("entries")
+    }
+    assert sizes == {name: len(content) for name, content in after.items()}
+    assert document == {"files": len(after), "bytes": sum(sizes.values()), "skipped": 0}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,19 @@ def test_to_another_root_directory_the_service_copies_too(
     assert any("x-amz-copy-source" in request.headers for request in proxy.requests)
 
 
+@pytest.mark.parametrize("verb", ["cp", "mv"])
+def test_a_new_directory_gets_a_tree_by_its_name(regfs: Regfs, raw: Place, tmp_path: Path, verb: str) -> None:
+    """As a target that ends in a slash gets files by their names, whether or not it is there."""
+    for name in ("t/a", "t/d/b"):
+        raw.put(name, name.encode())
+    regfs("cp", "-r", "regfs:///t", f"{tmp_path}/new/")
+    assert (tmp_path / "new" / "t" / "d" / "b").read_bytes() == b"t/d/b"
+    regfs("cp", "-r", f"{tmp_path}/new/t", "regfs:///up/")
+    regfs(verb, "-r", "regfs:///t", "regfs:///within/")
+    kept = {"t/a", "t/d/b"} if verb == "cp" else set()
+    assert set(raw.keys()) == kept | {"up/t/a", "up/t/d/b", "within/t/a", "within/t/d/b"}
+
+
 # -- between buckets ----------------------------------------------------------------------------------
 
 
@@ -180,8 +197,8 @@ def test_between_buckets(regfs: Regfs, raw: Place, server: Server, bucket: str) 
     assert s3.get_object(Bucket=bucket, Key=key + "large")["Body"].read() == content
     assert s3.get_object(Bucket=bucket, Key=key + "small")["Body"].read() == b"small"
     s3.put_object(Bucket=bucket, Key=key + "small", Body=b"mine")
-    told = json.loads(regfs("cp", "-n", "--json", *arguments).stdout)
-    assert told == {"files": 0, "bytes": 0, "skipped": 2} or told["files"] == 2
+    told = payload(regfs("cp", "-n", "--json", *arguments).stdout)
+    assert (len(told["entries"]), told["files"], told["skipped"]) == (2, 2, 0), "they are in t/t"
     regfs("mv", "regfs:///t/large", f"regfs://{bucket}/moved", "-o", "chunksize=5MiB")
     assert stored(raw) == {"t/small": b"small"}
     assert s3.head_object(Bucket=bucket, Key=f"{raw.prefix}moved")["ContentLength"] == len(content)
@@ -310,7 +327,8 @@ def test_links_in_a_tree_are_followed(regfs: Regfs, raw: Place, here: Path) -> N
 
 def test_no_clobber(regfs: Regfs, raw: Place, here: Path) -> None:
     raw.put("t/a", b"old")
-    told = json.loads(regfs("cp", "-rn", "t/", "regfs:///t", "--json").stdout)
+    told = payload(regfs("cp", "-rn", "t/", "regfs:///t", "--json").stdout)
+    assert {entry["source"] for entry in told.pop("entries")} == {"t/sub/b", "t/sub/c"}
     assert told == {"files": 2, "bytes": 2, "skipped": 1}
     assert stored(raw) == {**under("t/"), "t/a": b"old"}
     (here / "down").mkdir()
@@ -333,7 +351,7 @@ def test_somebody_is_faster(regfs: Regfs, raw: Place, here: Path, proxied: str, 
             raw.put("a", b"theirs")
 
     proxy.fault = put_first
-    told = json.loads(regfs("cp", "-n", "t/a", "regfs:///a", "--json", "--config", proxied).stdout)
+    told = payload(regfs("cp", "-n", "t/a", "regfs:///a", "--json", "--config", proxied).stdout)
     assert told["skipped"] == 1
     assert stored(raw) == {"a": b"theirs"}
 
@@ -343,7 +361,7 @@ def test_dry_run(regfs: Regfs, raw: Place, here: Path) -> None:
     assert sorted(result.stdout.splitlines()) == [
         f"t/{name} -> regfs://{raw.bucket}/x/{name}" for name in sorted(TREE)
     ]
-    told = json.loads(regfs("cp", "--dry-run", "t/a", "regfs:///x", "--json").stdout)
+    told = payload(regfs("cp", "--dry-run", "t/a", "regfs:///x", "--json").stdout)
     assert told == [{"source": "t/a", "target": f"regfs://{raw.bucket}/x", "size": 3}]
     assert stored(raw) == {}
     assert files(here / "t") == TREE
@@ -438,10 +456,10 @@ def tree(raw: Place) -> Place:
 )
 def test_rm(regfs: Regfs, tree: Place, arguments: list[str], left: list[str]) -> None:
     before = len(tree.keys())
-    told = json.loads(regfs("rm", *arguments, "--dry-run", "--json").stdout)
+    told = payload(regfs("rm", *arguments, "--dry-run", "--json").stdout)
     assert (told["files"], told["bytes"], told["removed"]) == (before - len(left), 5 * told["files"], False)
     assert len(tree.keys()) == before
-    told = json.loads(regfs("rm", *arguments, "--yes", "--json").stdout)
+    told = payload(regfs("rm", *arguments, "--yes", "--json").stdout)
     assert (told["files"], told["removed"]) == (before - len(left), True)
     assert tree.keys() == left
 
@@ -453,13 +471,15 @@ def test_rm_of_nothing_removes_nothing(regfs: Regfs, tree: Place) -> None:
 
 
 @on_seaweedfs
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("\x04", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("\x04", 2)])
 def test_rm_asks(terminal: Callable[..., Terminal], tree: Place, answer: str, code: int) -> None:
     before = tree.keys()
     command = terminal("rm", "-r", "/a")
-    command.expect(f"Remove regfs://{tree.bucket}/a: 3 files, 15 B? [y/N]: ")
+    command.expect(f"Remove regfs://{tree.bucket}/a: 3 files, 15 B, in bucket {tree.bucket}, ")
+    command.expect(f"root directory {tree.root}, endpoint {tree.server.endpoint}? [y/N]: ")
     command.type(answer)
     assert command.end()[0] == code
+    assert ("\nregfs: nothing was done\r\n" in command.said) == (code != 0)
     assert len(tree.keys()) == len(before) - (3 if code == 0 else 0)
 
 
@@ -480,6 +500,26 @@ def test_a_pattern_is_a_name(regfs: Regfs, raw: Place) -> None:
     raw.put("ab", b"x")
     regfs("rm", "/a*", "--yes")
     assert raw.keys() == ["ab"]
+
+
+@pytest.mark.parametrize("name", ["f[1].txt", "f?.txt", "*"])
+def test_a_pattern_is_a_name_in_every_verb(
+    regfs: Regfs, raw: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw.put("d/f1.txt", b"sibling")
+    raw.put(f"d/{name}", b"named")
+    assert regfs("cat", f"/d/{name}").stdout == "named"
+    assert regfs("ls", f"/d/{name}").stdout == f"{name}\n"
+    regfs("cp", f"regfs:///d/{name}", "down")
+    (tmp_path / "f1.txt").write_bytes(b"sibling")
+    (tmp_path / "down").rename(tmp_path / name)
+    regfs("cp", name, "regfs:///up")
+    regfs("mv", f"regfs:///d/{name}", "regfs:///moved/")
+    assert stored(raw) == {"d/f1.txt": b"sibling", "up": b"named", f"moved/{name}": b"named"}
+    for verb in (["rm", "--yes", "/d/" + name], ["mv", f"regfs:///d/{name}", "regfs:///new"]):
+        regfs(*verb, code=Code.NOT_FOUND)
+    assert raw.get("d/f1.txt") == b"sibling"
 
 
 @on_seaweedfs

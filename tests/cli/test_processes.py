@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli.conftest import payload
+from cli.shop import shop
 from proxy import CountingProxy, Fate, Request
+from quiescence import wait_until_asleep
 
 from regfs.cli.errors import Code
 
@@ -43,8 +47,8 @@ class Gate:
     def wait(self) -> None:
         assert self._reached.wait(60)
 
-    def open(self, after: float = 0) -> None:
-        threading.Timer(after, self._open.set).start()
+    def open(self) -> None:
+        self._open.set()
 
 
 @pytest.fixture
@@ -123,6 +127,20 @@ def test_doctor(start: Start, raw: Place, environ: dict[str, str], proxy: Counti
     assert (raw.keys(), raw.uploads()) == ([], [])
 
 
+def test_doctor_tells_of_a_key_that_is_there_twice(start: Start, config: str, raw: Place) -> None:
+    path = Path(config)
+    path.write_text(
+        path.read_text().replace("    bucket:", "    encrypt: true\n    encrypt: false\n    bucket:")
+    )
+    process = start("doctor", "--json", "--read-only")
+    out, err = process.communicate(timeout=60)
+    checks = {check["check"]: check for check in payload(out.decode())}
+    assert checks["configuration"]["verdict"] == "warning"
+    assert "gives encrypt again in line " in checks["configuration"]["found"]
+    assert checks["configuration"]["advice"] == "write each key once"
+    assert checks["configuration"]["found"] in err.decode()
+
+
 def test_doctor_in_another_encoding(start: Start, raw: Place) -> None:
     code, out, err = end(start("doctor", environ={"PYTHONIOENCODING": "latin-1"}))
     assert (code, err) == (0, "")
@@ -150,7 +168,8 @@ def test_an_interrupted_upload(
     process = start("cp", str(large), "regfs:///x", *_CHUNK, environ=environ)
     gate.wait()
     process.send_signal(number)
-    gate.open(after=0.5)
+    wait_until_asleep(process.pid)
+    gate.open()
     code, _, err = end(process)
     interrupted = number == signal.SIGINT
     assert (code, err) == ((130, "regfs: interrupted\n") if interrupted else (143, ""))
@@ -167,7 +186,8 @@ def test_an_interrupted_upload_of_a_tree(
     process = start("cp", "-r", f"{tmp_path}/", "regfs:///t", environ=environ)
     gate.wait()
     process.send_signal(signal.SIGINT)
-    gate.open(after=0.5)
+    wait_until_asleep(process.pid)
+    gate.open()
     assert end(process)[0] == 130
     stored = {key: len(raw.get(key)) for key in raw.keys()}
     assert stored == {f"t/{size}": size for size in stored.values()}  # each of them whole
@@ -214,7 +234,8 @@ def test_an_interrupted_move(start: Start, raw: Place, proxy: CountingProxy, env
     process = start("mv", "-r", "regfs:///t", "regfs:///moved", environ=environ)
     gate.wait()
     process.send_signal(signal.SIGINT)
-    gate.open(after=0.5)
+    wait_until_asleep(process.pid)
+    gate.open()
     assert end(process)[0] == 130
     assert {f"t/{number}" for number in range(20)} <= set(raw.keys())
 
@@ -227,7 +248,8 @@ def test_an_interrupted_copy_between_buckets(
     process = start("cp", "regfs:///x", f"regfs://{bucket}/x", *_CHUNK, environ=environ)
     gate.wait()
     process.send_signal(signal.SIGINT)
-    gate.open(after=0.5)
+    wait_until_asleep(process.pid)
+    gate.open()
     assert end(process)[0] == 130
     assert raw.s3.list_objects_v2(Bucket=bucket).get("Contents") is None
     assert raw.s3.list_multipart_uploads(Bucket=bucket).get("Uploads") is None
@@ -240,7 +262,8 @@ def test_an_interrupted_doctor(
     process = start("doctor", environ=environ)
     gate.wait()
     process.send_signal(signal.SIGINT)
-    gate.open(after=0.5)
+    wait_until_asleep(process.pid)
+    gate.open()
     code, out, err = end(process)
     assert (code, err) == (130, "regfs: interrupted\n")
     assert out.decode().endswith("clean-up: nothing is left behind\n")
@@ -267,9 +290,97 @@ def test_progress_on_a_terminal(
     assert (tmp_path / "x").stat().st_size == LARGE
 
 
+def _drawn(said: str, text: str) -> list[str]:
+    """Return each line with a text that a progress display has drawn, with its colours."""
+    return [line.strip() for line in re.split(r"\x1b\[2K|[\r\n]", said) if text in line]
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before the bar appears", "while it is there"])
+def test_an_upload_that_waits_for_its_completion_shows_no_full_bar(
+    terminal: Callable[..., Terminal],
+    raw: Place,
+    proxy: CountingProxy,
+    environ: dict[str, str],
+    large: Path,
+    early: bool,
+) -> None:
+    gate = Gate(proxy, lambda request: request.method == "POST" and "uploadId" in request.query)
+    hold = proxy.fault
+    assert hold is not None
+
+    def slowly(request: Request) -> Any:
+        if not early and _part(request):
+            time.sleep(1.5)
+        return hold(request)
+
+    proxy.fault = slowly
+    command = terminal("cp", str(large), "regfs:///x", *_CHUNK, environ=environ)
+    gate.wait()
+    command.expect("24.0/24.0 MiB")
+    command.expect("completing the upload")
+    gate.open()
+    code, said = command.end()
+    assert code == 0
+    for line in _drawn(said, "24.0/24.0 MiB"):
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)
+        assert plain.endswith("completing the upload")
+        assert len(plain) <= 80
+        # A bar that moves has more than one colour; a full one is of one.
+        assert len(set(re.findall(r"\x1b\[([0-9;]+)m━", line))) > 1
+
+
+def test_parts_on_their_way_are_not_counted(
+    terminal: Callable[..., Terminal],
+    raw: Place,
+    proxy: CountingProxy,
+    environ: dict[str, str],
+    large: Path,
+) -> None:
+    gate = Gate(proxy, _part)
+    command = terminal("cp", str(large), "regfs:///x", *_CHUNK, environ=environ)
+    gate.wait()
+    command.expect("0.0/24.0 MiB")
+    gate.open()
+    code, said = command.end()
+    assert code == 0
+    assert "copied 1 file, 24 MiB, in " in said
+    assert len(raw.get("x")) == LARGE
+
+
+def test_a_stage_that_is_over_shows_no_full_bar(
+    terminal: Callable[..., Terminal], raw: Place, proxy: CountingProxy, environ: dict[str, str]
+) -> None:
+    for path, content in shop().files.items():
+        raw.put(path[1:], content)
+    # With the first manifest all tags are there.
+    gate = Gate(proxy, lambda request: request.method == "GET" and "/blobs/" in request.path)
+    command = terminal("usage", environ=environ)
+    gate.wait()
+    command.expect("manifests")
+    gate.open()
+    assert command.end()[0] == 0
+
+
+def test_what_is_waited_for_is_shown_before_anything_has_come(
+    terminal: Callable[..., Terminal], raw: Place, proxy: CountingProxy, environ: dict[str, str]
+) -> None:
+    for path, content in shop().files.items():
+        raw.put(path[1:], content)
+    gate = Gate(proxy, lambda request: "list-type" in request.query)
+    command = terminal("usage", environ=environ)
+    gate.wait()
+    command.expect("listing")
+    gate.open()
+    assert command.end()[0] == 0
+
+
 def test_no_progress_for_what_is_quick(terminal: Callable[..., Terminal], raw: Place, tmp_path: Path) -> None:
     raw.put("x", b"small")
-    code, said = terminal("cp", "regfs:///x", str(tmp_path / "x")).end()
-    assert code == 0
+    for _ in range(20):  # on a busy machine it need not be quick
+        code, said = terminal("cp", "regfs:///x", str(tmp_path / "x")).end()
+        assert code == 0
+        copied = re.search(r"copied 1 file, 5 B, in ([\d.]+) (ms|s)", said)
+        assert copied, said
+        if copied[2] == "ms" or float(copied[1]) < 0.5:
+            break
     assert "━" not in said
-    assert "copied 1 file, 5 B" in said

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli.conftest import write_config
+from cli.conftest import payload, write_config
 from cli.shop import HOSTILE, Shop, shop
 from faults.table import error
 from servers import Place, Server, fresh_place
@@ -49,7 +50,7 @@ def proxied(place: Place, proxy: CountingProxy, tmp_path_factory: pytest.TempPat
 
 
 def told(regfs: Regfs, *arguments: str) -> Any:
-    return json.loads(regfs(*arguments, "--json").stdout)
+    return payload(regfs(*arguments, "--json").stdout)
 
 
 def rows(regfs: Regfs, *arguments: str) -> list[list[str]]:
@@ -61,14 +62,54 @@ def rows(regfs: Regfs, *arguments: str) -> list[list[str]]:
 
 def test_repos(regfs: Regfs) -> None:
     counts = {row[-1]: row[:4] for row in rows(regfs, "repos")}
+    assert list(counts) == sorted(counts)
     assert counts == {
         "library/hello": ["2", "2", "4", "0"],
         "multi/arch": ["2", "6", "7", "0"],
         "team/app": ["2", "1", "3", "1"],
     }
     first = told(regfs, "repos")[0]
-    assert first["name"] == "library/hello"
+    assert first["repository"] == "library/hello"
     assert first["modified"].endswith("Z")
+
+
+def test_repos_tell_the_bytes_of_each_kind_as_usage_does(regfs: Regfs) -> None:
+    used = {one["repository"]: one for one in told(regfs, "usage")["repositories"]}
+    for one in told(regfs, "repos"):
+        assert not {"bytes", "name"} & one.keys()
+        for kind in ("stored", "link", "upload", "pending"):
+            assert one[f"{kind}_bytes"] == used[one["repository"]][f"{kind}_bytes"], kind
+    assert {row[-1]: row[4] for row in rows(regfs, "repos", "--bytes")} == {
+        name: str(one["stored_bytes"]) for name, one in used.items()
+    }
+
+
+def test_the_order_of_repos(regfs: Regfs) -> None:
+    for order, key in (("stored", "stored_bytes"), ("modified", "modified"), ("manifests", "manifests")):
+        found = told(regfs, "repos", "--sort", order)
+        assert [one[key] for one in found] == sorted((one[key] for one in found), reverse=True)
+    assert [row[-1] for row in rows(regfs, "repos", "--sort", "layers")] == [
+        "multi/arch",
+        "library/hello",
+        "team/app",
+    ]
+
+
+def test_repos_in_which_something_was_written_since(
+    regfs: Regfs, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(told(regfs, "repos", "--since", "1d")) == 3
+    written = max(datetime.fromisoformat(one["modified"][:-1] + "+00:00") for one in told(regfs, "repos"))
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return written + timedelta(days=8)
+
+    monkeypatch.setattr("regfs.catalog.scan.datetime", Later)
+    assert told(regfs, "repos", "--since", "7d") == []
+    assert len(told(regfs, "repos", "--since", "9d")) == 3
+    assert rows(regfs, "repos", "--since", "7d") == []
 
 
 def test_the_bucket_may_be_a_url(regfs: Regfs, place: Place) -> None:
@@ -222,8 +263,8 @@ def test_one_repository_is_read_and_nothing_else(
     regfs: Regfs, proxied: str, proxy: CountingProxy, place: Place
 ) -> None:
     verbs: list[tuple[list[str], int]] = [
-        (["tags", "library/hello"], 12),
-        (["show", "library/hello"], 16),
+        (["tags", "library/hello"], 16),
+        (["show", "library/hello"], 20),
         (["files", "library/hello"], 9),
     ]
     for arguments, most in verbs:
@@ -244,7 +285,7 @@ def test_one_repository_is_read_and_nothing_else(
 def test_files_as_a_container_sees_them(regfs: Regfs) -> None:
     assert regfs("files", "team/app:v1").stdout.splitlines() == ["/etc/", "/etc/link", "/etc/motd"]
     mode, owner, size, _, layer, path = rows(regfs, "files", "-l", "team/app:v1")[2]
-    assert (mode, owner, size, layer, path) == ("-rw-r-----", "0:0", "4 B", "2", "/etc/motd")
+    assert (mode, owner, size, layer, path) == ("-rw-r-----", "0:0", "4", "2", "/etc/motd")
     assert rows(regfs, "files", "-l", "team/app:v1")[1][-1] == "/etc/link -> motd"
 
 
@@ -351,40 +392,3 @@ def test_what_uploads_hold_is_not_known_where_s3_refuses_to_tell(
     page = regfs("report", "-", "--config", proxied).stdout
     assert "What lies in parts of unfinished uploads is not known" in page
     regfs("uploads", "--config", proxied, code=Code.DENIED)
-
-
-# -- completion ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("verb", "typed", "offered"),
-    [
-        ("tags", "li", ["library/"]),
-        ("tags", "library/", ["library/hello"]),
-        ("show", "library/hello:", ["library/hello:1.0", "library/hello:latest"]),
-        ("show", "library/hello:l", ["library/hello:latest"]),
-        ("tags", "library/hello:", []),
-        ("show", "nobody/", []),
-    ],
-)
-def test_names_are_completed(
-    start: Callable[..., Any], config: str, verb: str, typed: str, offered: list[str]
-) -> None:
-    environ = {"_REGFS_COMPLETE": "zsh_complete", "COMP_WORDS": f"regfs {verb} {typed}", "COMP_CWORD": "2"}
-    out, err = start(environ=environ).communicate(timeout=60)
-    assert out.decode().rstrip("\n").split("\n")[1::3] == offered
-    assert err == b""
-
-
-def test_completion_is_silent_where_nothing_answers(
-    start: Callable[..., Any], tmp_path: Any, place: Place
-) -> None:
-    dead = write_config(tmp_path / "dead.yml", {**place.options, "regionendpoint": "http://127.0.0.1:9"})
-    environ = {
-        "REGFS_CONFIG": dead,
-        "_REGFS_COMPLETE": "zsh_complete",
-        "COMP_WORDS": "regfs tags li",
-        "COMP_CWORD": "2",
-    }
-    out, err = start(environ=environ).communicate(timeout=60)
-    assert (out.strip(), err) == (b"", b"")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
-import json
 import math
 import os
 import random
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 import pytest
 from cli.browser import PROGRAMS, Browser, program
+from cli.conftest import payload
 from cli.shop import shop
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,17 +146,17 @@ def test_the_policy_lets_the_style_in_and_nothing_else() -> None:
 def test_the_page_of_a_bucket(regfs: Regfs, options: dict[str, Any], raw: Place, tmp_path: Path) -> None:
     shop().store(RegistryFileSystem(**options))
     file = tmp_path / "page.html"
-    told = json.loads(regfs("report", str(file), "--json").stdout)
+    told = payload(regfs("report", str(file), "--json").stdout)
     assert told == {"path": str(file), "bytes": file.stat().st_size}
     assert os.listdir(tmp_path) == ["page.html"]
     assert file.stat().st_mode & 0o777 == 0o666 & ~_mask()
     text = file.read_text(encoding="utf-8")
     page = Page(text)
-    totals = json.loads(regfs("usage", "--json").stdout)["totals"]
+    totals = payload(regfs("usage", "--json").stdout)["totals"]
     for kind in ("unique", "shared", "orphaned"):
         assert page.row(kind)[1] == amount(totals[f"{kind}_bytes"])
     assert page.row("in all")[1] == amount(totals["bytes"])
-    assert page.row("library/hello")[6:] == ["2", "2"]
+    assert page.row("library/hello")[7:] == ["2", "2"]
     for expected in (raw.bucket, raw.root, "empty-link", "500 UNKNOWN", "orphaned"):
         assert expected in page.text
     assert options["secretkey"] not in text
@@ -205,7 +205,7 @@ def test_a_page_of_thousands_of_repositories_is_small_and_tells_of_the_others() 
     assert len(text) < 250_000
     page = Page(text)
     others = page.row("1,940 others")
-    assert others[6] == "1,940"
+    assert others[7] == "1,940"
     assert "The 60 of 2,000\N{NO-BREAK SPACE}repositories" in page.text
     assert len(page.elements) < 4000, "elements make a page slow"
 

@@ -172,7 +172,7 @@ def _on_interrupt(*_: object) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the tour and give the exit code: 1 after an error, 130 after Ctrl-C."""
+    """Run the tour and give the exit code: 1 after an error, 2 if the extra is missing, 130 after Ctrl-C."""
     argparse.ArgumentParser(prog="python -m regfs.demo", description=_ABOUT).parse_args(arguments)
     signal.signal(signal.SIGINT, _on_interrupt)
     _shut_out_settings()
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         error, code = "interrupted; the S3 server is stopped", 130
     except ModuleNotFoundError as caught:
-        error, code = f'{str(caught).partition(": pip ")[0]}: pip install "regfs[demo]"', 1
+        error, code = f'{str(caught).partition(": pip ")[0]}: pip install "regfs[demo]"', 2
     except (OSError, RuntimeError, ValueError) as caught:
         error, code = str(caught), 1
     else:

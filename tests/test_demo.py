@@ -102,7 +102,7 @@ def test_a_missing_package_names_the_extra(module: str) -> None:
         text=True,
         timeout=60,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == f'regfs.demo: not installed: {module}: pip install "regfs[demo]"\n'
     assert done.stdout == ""
 
@@ -116,5 +116,5 @@ local.sysconfig.get_path = lambda name: "/nowhere"
 sys.exit(demo.main([]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == 'regfs.demo: the embedded S3 server is not installed: pip install "regfs[demo]"\n'

@@ -1,4 +1,8 @@
-"""The notebooks run from a clean kernel, and what is committed is what a reader should see."""
+"""The notebooks run from a clean kernel, and what is committed is what a reader should see.
+
+Those that write refuse any place but the server that they started, and the one for a registry of one's own
+only reads: what they send is looked at.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,23 @@ import subprocess
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli.conftest import write_config
+from cli.shop import shop
+
+from regfs.filesystem import RegistryFileSystem
+
+if TYPE_CHECKING:
+    from proxy import CountingProxy
+    from servers import Place
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+YOURS = next(path for path in NOTEBOOKS if path.stem == "your_registry")
+WRITING = [path for path in NOTEBOOKS if path != YOURS]
+WRITES = re.compile(r"store_image\(driver|\.(?:pipe|pipe_file|put_content|delete|writer|to_parquet)\(")
+on_seaweedfs = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 MACHINE = re.compile(r"/(?:home|root|tmp|work|Users)/|\bsecretkey\b|localhost|\b[\w-]+\.local\b")
 
 
@@ -22,13 +38,37 @@ import sys
 import nbformat
 from nbclient import NotebookClient
 
-notebook = nbformat.read(sys.argv[1], as_version=4)
+source, target, inserted = sys.argv[1:]
+notebook = nbformat.read(source, as_version=4)
 for cell in notebook.cells:
     if cell.cell_type == "code":
         cell.outputs, cell.execution_count = [], None
-NotebookClient(notebook, timeout=110).execute()
-nbformat.write(notebook, sys.argv[2])
+if inserted:  # behind the first cell of code, and then all others run, whichever fail
+    notebook.cells.insert(2, nbformat.v4.new_code_cell(inserted))
+NotebookClient(notebook, timeout=110, allow_errors=bool(inserted)).execute()
+nbformat.write(notebook, target)
 """
+
+
+def execute(path: Path, tmp_path: Path, *, inserted: str = "", **environ: str) -> Path:
+    """Run a notebook and return the path of the result."""
+    # In a process of its own, and with nothing of the user's: what jupyter leaves behind is not ours.
+    # The first import of matplotlib on a machine tells on stderr that it looks for fonts; this one does it.
+    subprocess.run([sys.executable, "-c", "import matplotlib.pyplot"], check=True, capture_output=True)
+    room = tmp_path / "room"
+    room.mkdir()
+    env = {
+        **os.environ,
+        "JUPYTER_DATA_DIR": str(tmp_path / "jupyter"),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        **environ,
+    }
+    executed = tmp_path / path.name
+    command = [sys.executable, "-c", RUN, str(path), str(executed), inserted]
+    run = subprocess.run(command, cwd=room, env=env, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert list(room.iterdir()) == []
+    return executed
 
 
 def cells(path: Path) -> list[dict[str, Any]]:
@@ -48,34 +88,67 @@ def kinds(path: Path) -> list[list[str]]:
     return [[one for one, _ in groupby(map(kind, cell["outputs"]))] for cell in cells(path)]
 
 
-def test_there_are_four() -> None:
+def test_there_are_five() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
         "dask_over_a_bucket",
         "images_as_data",
         "registry_bucket_from_pandas",
         "where_do_the_bytes_go",
+        "your_registry",
     ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WRITING, ids=lambda path: path.stem)
 def test_runs_from_a_clean_kernel(path: Path, tmp_path: Path) -> None:
-    # In a process of its own, and with nothing of the user's: what jupyter leaves behind is not ours.
-    # The first import of matplotlib on a machine tells on stderr that it looks for fonts; this one does it.
-    subprocess.run([sys.executable, "-c", "import matplotlib.pyplot"], check=True, capture_output=True)
-    room = tmp_path / "room"
-    room.mkdir()
-    env = {
-        **os.environ,
-        "JUPYTER_DATA_DIR": str(tmp_path / "jupyter"),
-        "IPYTHONDIR": str(tmp_path / "ipython"),
-    }
-    executed = tmp_path / path.name
-    command = [sys.executable, "-c", RUN, str(path), str(executed)]
-    run = subprocess.run(command, cwd=room, env=env, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    assert kinds(executed) == kinds(path)
-    assert list(room.iterdir()) == []
+    assert kinds(execute(path, tmp_path)) == kinds(path)
+
+
+@pytest.mark.slow
+@on_seaweedfs
+def test_your_registry_is_only_read(
+    raw: Place, options: dict[str, Any], proxied_options: dict[str, Any], proxy: CountingProxy, tmp_path: Path
+) -> None:
+    shop().store(RegistryFileSystem(**options))
+    raw.s3.create_multipart_upload(Bucket=raw.bucket, Key=f"{raw.prefix}docker/registry/v2/x")
+    before = raw.keys(), raw.uploads()
+    config = write_config(tmp_path / "config.yml", proxied_options)
+    executed = execute(YOURS, tmp_path, REGFS_CONFIG=config)
+    assert kinds(executed) == kinds(YOURS)
+    assert proxy.requests
+    assert {request.method for request in proxy.requests} <= {"GET", "HEAD"}
+    assert (raw.keys(), raw.uploads()) == before
+
+
+def test_your_registry_names_no_call_that_writes() -> None:
+    assert not [source for cell in cells(YOURS) if WRITES.search(source := "".join(cell["source"]))]
+
+
+@pytest.mark.parametrize("path", WRITING, ids=lambda path: path.stem)
+def test_each_cell_that_writes_checks_where(path: Path) -> None:
+    writing = [source for cell in cells(path) if WRITES.search(source := "".join(cell["source"]))]
+    assert writing
+    for source in writing:
+        assert "server.check(" in source[: WRITES.search(source).start()], source  # type: ignore[union-attr]  # it matches
+
+
+@pytest.mark.slow
+@on_seaweedfs
+@pytest.mark.parametrize("path", WRITING, ids=lambda path: path.stem)
+def test_another_place_is_refused(
+    path: Path, raw: Place, proxied_options: dict[str, Any], proxy: CountingProxy, tmp_path: Path
+) -> None:
+    """Somebody puts a registry of their own in place of `options`, and goes on whatever fails."""
+    executed = execute(path, tmp_path, inserted=f"options = {proxied_options!r}")
+    errors = [
+        output["evalue"]
+        for cell in cells(executed)
+        for output in cell["outputs"]
+        if output["output_type"] == "error"
+    ]
+    assert f"regionendpoint {proxy.endpoint}: is not this server" in errors[0]
+    assert {request.method for request in proxy.requests} <= {"GET", "HEAD"}
+    assert (raw.keys(), raw.uploads()) == ([], [])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli.conftest import write_config
 from faults.operations import OPERATIONS
 from faults.table import FAULTS, table
 from memory import MemoryDriver
 
 import regfs
 from regfs.catalog.findings import KINDS
-from regfs.frames.schemas import markdown
+from regfs.frames.schemas import SCHEMAS, markdown
 from regfs.parameters import parameter_table
 
 if TYPE_CHECKING:
@@ -40,12 +40,10 @@ def test_the_code_runs(
     server: Server, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first, *others = PYTHON
-    printed = ast.literal_eval(first.removeprefix("options = "))
-    assert list(printed) == list(server.storage_options("registry"))
-    # The README's code with the options of this test's place in the bucket.
-    names: dict[str, Any] = {"options": options, "MyDriver": MemoryDriver}
-    for code in others:
+    # The README's code, with a file of this test's place in the bucket.
+    write_config(tmp_path / "config.yml", options)
+    names: dict[str, Any] = {"MyDriver": MemoryDriver}
+    for code in PYTHON:
         ours = code.replace("regfs://registry", f"regfs://{options['bucket']}")
         # Lines are counted as in the README, so that a failure tells where.
         line = README[: README.index(code)].count("\n")
@@ -60,6 +58,13 @@ def test_the_parameter_table_is_the_one_in_the_code() -> None:
 
 def test_the_table_of_frames_is_the_one_in_the_code() -> None:
     assert "\n".join(markdown()) in section("What the bucket holds")
+
+
+def test_every_kind_of_bytes_has_its_word() -> None:
+    columns = {column.name for schema in SCHEMAS.values() for column in schema.columns}
+    kinds = {name.removesuffix("_bytes") for name in columns if name.endswith("_bytes")} - {"total"}
+    rows = re.findall(r"^\| ([a-z, ]+) \|", section("What the bucket holds"), re.MULTILINE)
+    assert kinds <= {word for row in rows for word in row.split(", ")}
 
 
 def test_every_kind_of_finding_is_in_the_table() -> None:
@@ -93,7 +98,7 @@ def test_every_dependency_has_its_reason() -> None:
     assert extras
     rows = re.findall(r"^\| `?([\w.-]+)`? \| .* \|$", section("Dependencies"), re.MULTILINE)
     needed = re.findall(r'"([A-Za-z0-9_-]+)', listed[1])
-    offered = re.findall(r"^(\w+) = \[", extras[1], re.MULTILINE)
+    offered = re.findall(r"^([\w-]+) = \[", extras[1], re.MULTILINE)
     assert [row for row in rows if row not in ("package", "extra")] == needed + offered
 
 

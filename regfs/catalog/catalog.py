@@ -16,6 +16,7 @@ from regfs.catalog.breakdown import Breakdown, breakdown
 from regfs.catalog.database import database_in_use, warn_readers
 from regfs.catalog.findings import Finding, Ignore, parse_ignore, remaining
 from regfs.catalog.fsck import check
+from regfs.catalog.html import Bytes, Cell, table
 from regfs.catalog.inspection import Inspection, inspect
 from regfs.catalog.lookup import Lookup
 from regfs.catalog.names import Name, unknown_repository
@@ -108,6 +109,27 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({self.source.url('/')!r})"
+
+    def _repr_html_(self) -> str:
+        """Return the figures of what was read as a table; nothing is read for it."""
+        found: Snapshot | None = vars(self).get("snapshot")
+        rows: list[tuple[Cell, ...]] = [("place", self.source.url("/"))]
+        if found is None:
+            return table("Catalog", [], rows, note="nothing is read before it is asked for, as by usage()")
+        repositories = found.repositories.values()
+        rows += [
+            ("read", found.started),
+            ("repositories", len(found.repositories)),
+            ("tags", sum(len(repository.tags) for repository in repositories)),
+            ("manifests", len(found.manifests)),
+            ("blobs", len(found.blobs)),
+            ("unfinished uploads", sum(len(repository.uploads) for repository in repositories)),
+            ("bytes", Bytes(found.bytes)),
+        ]
+        note = (
+            "the registry keeps its metadata in a database: this is not all" if found.database_in_use else ""
+        )
+        return table("Catalog", [], rows, note=note)
 
     @cached_property
     def snapshot(self) -> Snapshot:

@@ -68,7 +68,7 @@ def text(value: str) -> str:
     return escape(value)
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Format a number of bytes in three digits at most: ``71 B``, ``1.5 KiB``, ``12 MiB``."""
     number, unit = float(count), _UNITS[0]
     for unit in _UNITS:
@@ -84,7 +84,7 @@ def _cell(value: Cell) -> str:
     if value is None:
         return "<td>–</td>"
     if isinstance(value, Bytes):
-        return f'<td{right} title="{int(value):,} bytes">{size(value)}</td>'
+        return f'<td{right} title="{int(value):,} bytes">{format_size(value)}</td>'
     if isinstance(value, datetime):
         return f"<td>{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}</td>"
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -14,6 +14,7 @@ from datetime import date
 from heapq import heappush, heapreplace
 from typing import NamedTuple, TypeAlias
 
+from regfs.catalog.html import Bytes, format_size, table
 from regfs.catalog.snapshot import Repository, Snapshot, TagFiles
 from regfs.layout import Digest
 
@@ -173,6 +174,32 @@ class Usage:
     totals: Totals
     growth: list[Month]
     _groups: dict[tuple[int, ...], tuple[int, int]] = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        totals = self.totals
+        orphaned, pending = format_size(totals.orphaned_bytes), totals.pending_bytes
+        note = f"{format_size(totals.bytes)} in all, {orphaned} of them in blobs that nothing needs"
+        if pending:
+            note += f", and {format_size(pending)} in parts of unfinished uploads"
+        return table(
+            "Usage",
+            ["repository", "tags", "manifests", "stored", "unique", "shared", "freed by deletion"],
+            (
+                (
+                    repository.repository,
+                    repository.tags,
+                    repository.manifests,
+                    Bytes(repository.stored_bytes),
+                    Bytes(repository.unique_bytes),
+                    Bytes(repository.shared_bytes),
+                    Bytes(repository.freed_bytes),
+                )
+                for repository in sorted(
+                    self.repositories, key=lambda one: (-one.stored_bytes, one.repository)
+                )
+            ),
+            note=note,
+        )
 
     def sharing(self, most: int | None = PAIRS) -> list[Sharing]:
         """Give the pairs of repositories that share most, the largest first.

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from regfs.catalog.html import Bytes, Cell, size, table
+from regfs.catalog.html import Bytes, Cell, format_size, table
 
 
 def parsed(html: str) -> ElementTree.Element:
@@ -58,4 +58,4 @@ def test_a_long_table_is_cut_and_says_so(count: int, said: list[str]) -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 KiB"), (10 * 2**20, "10 MiB"), (2**60, "1024 PiB")],
 )
 def test_sizes(count: int, shown: str) -> None:
-    assert size(count) == shown
+    assert format_size(count) == shown

@@ -145,6 +145,29 @@ def test_an_image_shows_as_a_table(catalog: Catalog, made: Shop) -> None:
     assert "linux/amd64, linux/arm64" in index
 
 
+def test_a_catalog_shows_what_was_read_and_reads_nothing_for_it(catalog: Catalog) -> None:
+    before = ElementTree.fromstring(catalog._repr_html_())
+    assert "snapshot" not in vars(catalog)
+    assert [row[0].text for row in before.findall("tbody/tr")] == ["place"]
+    assert "nothing is read before it is asked for" in "".join(before.itertext())
+    found = catalog.snapshot
+    rows = {row[0].text: row[1] for row in ElementTree.fromstring(catalog._repr_html_()).iter("tr")}
+    assert rows["repositories"].text == str(len(catalog.repositories))
+    assert rows["tags"].text == str(len(catalog.tags))
+    assert rows["blobs"].text == str(len(catalog.blobs))
+    assert rows["bytes"].get("title") == f"{found.bytes:,} bytes"
+
+
+def test_usage_shows_as_a_table_with_the_largest_first(catalog: Catalog) -> None:
+    usage = catalog.usage()
+    made = ElementTree.fromstring(usage._repr_html_())
+    rows = made.findall("tbody/tr")
+    stored = {repository.repository: repository.stored_bytes for repository in usage.repositories}
+    assert [row[0].text for row in rows] == sorted(stored, key=lambda name: (-stored[name], name))
+    assert [row[3].get("title") for row in rows] == [f"{stored[row[0].text or '']:,} bytes" for row in rows]
+    assert "in all" in "".join(made.find("tfoot").itertext())  # type: ignore[union-attr]  # it is there
+
+
 def test_a_hostile_platform_is_escaped() -> None:
     driver = MemoryDriver()
     made = Shop()

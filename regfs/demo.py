@@ -21,6 +21,7 @@ from typing import Any
 
 import fsspec
 
+from regfs.catalog import Catalog
 from regfs.driver import create
 from regfs.image import Image, build_image, store_image
 from regfs.layout import BLOBS, ROOT, BlobData, Digest, TagCurrentLink, parse, parse_link
@@ -29,6 +30,8 @@ from regfs.local import LocalS3
 _ABOUT = "Store a container image in an embedded S3 server and read it back by URL."
 _REPOSITORY = "python"
 _FILE = "lib/json/tool.py"
+_BAR = 28
+"""Columns of the longest bar."""
 
 
 class _Tour:
@@ -67,6 +70,7 @@ class _Tour:
             self._list_blobs(bucket, options, manifest)
             self._read_layer(bucket, options, manifest)
             self._round_trip(f"{bucket}/notes/releases.parquet", options)
+            self._usage(options, image)
         finally:
             server.stop()
         took = time.monotonic() - started
@@ -80,18 +84,18 @@ class _Tour:
 
     def _build(self) -> Image:
         with self._step("Build an OCI image out of files that come with Python"):
-            files = sorted(Path(sysconfig.get_path("stdlib"), "json").glob("*.py"))
-            image = build_image([{f"lib/json/{file.name}": file for file in files}])
-            told = f"{len(files)} files of the json package in one layer"
-            self._show(f"{told}, {len(image.layers[0]):,} bytes of tar and gzip")
+            (layer,) = self._layers()
+            image = build_image([layer])
+            size = f"{len(image.layers[0]):,} bytes of tar and gzip"
+            self._show(f"{len(layer)} files of the json package in one layer, {size}")
         return image
 
     def _store(self, options: dict[str, Any], image: Image) -> None:
         with self._step(f"Store it through the StorageDriver as {_REPOSITORY}:latest"):
             driver = create("s3", options)
             store_image(driver, image, _REPOSITORY, "latest")
-            told = "with rootdirectory /demo and encrypt true, as a registry may have them"
-            self._show(f"{len(driver.fs.find(ROOT))} files in the registry's own tree, {ROOT},", told)
+            settings = "with rootdirectory /demo and encrypt true, as a registry may have them"
+            self._show(f"{len(driver.fs.find(ROOT))} files in the registry's own tree, {ROOT},", settings)
 
     def _read_manifest(self, bucket: str, options: dict[str, Any]) -> dict[str, Any]:
         with self._step("Open the tag and its manifest by URL: fsspec.open(url, **storage_options)"):
@@ -145,6 +149,43 @@ class _Tour:
             read = pd.read_parquet(url, storage_options=options)
             pd.testing.assert_frame_equal(read, written)
             self._show(f"{url}: {len(read)} rows, equal to what was written")
+
+    def _usage(self, options: dict[str, Any], image: Image) -> None:
+        with self._step("Store two more images, and see who uses how much: Catalog(driver).usage()"):
+            from rich.padding import Padding
+            from rich.table import Table
+            from rich.text import Text
+
+            driver = create("s3", options)
+            store_image(driver, image, "team/copy", "1.0")  # the same blobs, and links of its own
+            store_image(driver, build_image(self._layers("json", "email")), "team/mail", "1.0")
+            usage = Catalog(driver).usage()
+            most = max(repository.stored_bytes for repository in usage.repositories)
+            unique, shared = "#=" if self._console.options.ascii_only else "█░"
+            table = Table(box=None)
+            for name in ("repository", "stored", "freed by deletion"):
+                table.add_column(name, justify="left" if name == "repository" else "right")
+            table.add_column(f"{unique} unique  {shared} shared")
+            for repository in usage.repositories:
+                bar = Text()
+                for mark, size in (unique, repository.unique_bytes), (shared, repository.shared_bytes):
+                    bar.append(mark * round(_BAR * size / most), "yellow" if mark == unique else "cyan")
+                sizes = (repository.stored_bytes, repository.freed_bytes)
+                table.add_row(repository.repository, *(f"{size:,}" for size in sizes), bar)
+            self._console.print(Padding(table, (0, 0, 0, 2), expand=False))
+            totals = usage.totals
+            self._show(
+                f"{totals.bytes:,} bytes in all, each counted once; {totals.shared_bytes:,} are shared"
+            )
+
+    @staticmethod
+    def _layers(*packages: str) -> list[dict[str, Path]]:
+        """Return a layer for each of these packages of the standard library, by default json alone."""
+        library = Path(sysconfig.get_path("stdlib"))
+        return [
+            {f"lib/{package}/{file.name}": file for file in sorted((library / package).glob("*.py"))}
+            for package in packages or ("json",)
+        ]
 
 
 def _short(digest: Digest) -> str:

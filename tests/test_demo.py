@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,14 +57,25 @@ def test_it_tells_its_story_and_leaves_nothing(tmp_path: Path, environment: dict
         "application/vnd.oci.image.layer.v1.tar+gzip",
         "the same as in this Python's own json/tool.py",
         "3 rows, equal to what was written",
+        "Catalog(driver).usage()",
+        "freed by deletion",
+        "bytes in all, each counted once",
         "the server is stopped",
     ):
         assert text in done.stdout
     assert [line[:2] for line in done.stdout.splitlines() if line[:1].isdigit()] == [
-        f"{number}." for number in range(1, 8)
+        f"{number}." for number in range(1, 9)
     ]
     assert len(done.stdout.partition("Try next:\n")[2].splitlines()) == 3
     assert "\x1b" not in done.stdout
+    bars = {
+        line.split()[0]: line.split()[-1]
+        for line in done.stdout.splitlines()
+        if re.search(r"[█░#=] *$", line)
+    }
+    assert sorted(bars) == ["python", "team/copy", "team/mail"]
+    assert set(bars["python"]) <= set("░="), "all of it is in team/copy as well"
+    assert len(set(bars["team/mail"])) == 2
     assert max(map(len, done.stdout.partition("Try next:")[0].splitlines())) <= 80
     assert processes_in(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

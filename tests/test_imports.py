@@ -281,7 +281,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "upath": {"paths"},
     "image": {"layout"},
     "local": {"_supervisor"},
-    "demo": {"driver", "image", "layout", "local"},
+    "demo": {"catalog", "driver", "image", "layout", "local"},
     "testing.base": {""},
     "testing.content": {"", "testing.base"},
     "testing.streams": {"", "testing.base"},

@@ -32,17 +32,18 @@ def show(out: Output, found: Breakdown, sort: str, top: int | None, human: bool)
     sizes = [Column(name, kind) for name in ("stored", "freed")]
     tags = _sorted(plain(found.tags), sort, "tag")
     rows = _cut(tags, limits["tags"], "tag", {})
-    shared = [Column(name, kind) for name in ("unique", "shared")]
+    shared = [Column("unique", kind, drop=2), Column("shared", kind, drop=3)]
     section(
         out,
         f"Tags ({len(tags):,})",
-        [*sizes, *shared, Column("digest"), Column("tag")],
+        [*sizes, *shared, Column("digest", drop=1), Column("tag")],
         _cells(rows, out),
         "tag",
     )
     untagged = _sorted(plain(found.manifests), sort, "digest")
     rows = _cut(untagged, limits["manifests"], "digest", {"role": "-"})
-    columns = [*sizes, Column("pushed", "time"), Column("role"), Column("of"), Column("digest")]
+    columns = [*sizes, Column("pushed", "time", drop=2), Column("role"), Column("of", drop=1)]
+    columns += [Column("digest")]
     title = f"Manifests that no tag names ({_roles(found)})"
     section(out, title, columns, _cells(rows, out), "manifest")
     blobs = [
@@ -56,7 +57,7 @@ def show(out: Output, found: Breakdown, sort: str, top: int | None, human: bool)
             row["shared_with"] = some(row["repositories"], out)
     columns = [
         Column("stored", kind),
-        Column("what"),
+        Column("what", drop=1),
         Column("digest"),
         Column("needed_by"),
         Column("shared_with"),

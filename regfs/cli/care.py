@@ -147,8 +147,8 @@ def _show_blobs(out: Output, blobs: Sequence[Orphan], human: bool) -> None:
 
 def _columns(human: bool) -> list[Column]:
     kind: Any = "size" if human else "bytes"
-    columns = [Column("modified", "time"), Column("size", kind), Column("links", "number"), Column("digest")]
-    return [*columns, Column("repositories")]
+    columns = [Column("modified", "time", drop=1), Column("size", kind), Column("links", "number", drop=2)]
+    return [*columns, Column("digest"), Column("repositories")]
 
 
 def _rows(out: Output, blobs: Iterable[Orphan]) -> list[dict[str, Any]]:

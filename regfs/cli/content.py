@@ -127,8 +127,8 @@ def _list(
     size_column = Column("size", "size" if human else "bytes")
     columns = [size_column]
     if long or states:
-        columns = [Column("mode", drop=1), Column("owner", drop=3), size_column]
-        columns += [Column("modified", "time", drop=2), Column("layer", "number")]
+        columns = [Column("mode", drop=2), Column("owner", drop=4), size_column]
+        columns += [Column("modified", "time", drop=3), Column("layer", "number", drop=1)]
     columns += [Column("state")] if states else []
     shown = (
         {**_record(entry), "path": f"{entry.path} -> {entry.target}" if entry.target else entry.path}
@@ -155,7 +155,11 @@ def _print_waste(out: Output, waste: Waste, order: str, *, human: bool) -> None:
     if out.as_json:
         out.record({**sums, "wasted": records})
         return
-    columns = [Column("wasted_bytes", "size" if human else "bytes"), Column("reason"), Column("layers")]
+    columns = [
+        Column("wasted_bytes", "size" if human else "bytes"),
+        Column("reason"),
+        Column("layers", drop=1),
+    ]
     rows = [{**one, "layers": ", ".join(map(str, one["layers"]))} for one in records]
     out.table([*columns, Column("path")], rows, name="wasted")
     out.summary(

@@ -55,8 +55,8 @@ def ls(
     whole = recursive or len(paths) > 1
     columns = [
         Column("size", "size" if human else "bytes"),
-        Column("modified", "time"),
-        Column("class", drop=1),
+        Column("modified", "time", drop=1),
+        Column("class", drop=2),
     ]
 
     def entries() -> Iterator[dict[str, Any]]:

@@ -155,15 +155,15 @@ def _print(out: Output, record: dict[str, Any], kind: Any) -> None:
         {**one, "digest": short(one["digest"], out), "problem": abbreviated(one["problem"], out)}
         for one in record["children"]
     ]
-    columns = [Column("platform"), Column("kind"), Column("size", kind), Column("digest")]
-    columns += [Column("problem")] if any(one["problem"] for one in children) else []
+    columns = [Column("platform"), Column("kind", drop=1), Column("size", kind), Column("digest")]
+    columns += [Column("problem", "prose")] if any(one["problem"] for one in children) else []
     section(out, f"Children ({len(children)})", columns, children, "child")
     referrers = [{**one, "digest": short(one["digest"], out)} for one in record["referrers"]]
-    columns = [Column("artifact_type"), Column("how"), Column("tag"), Column("digest")]
+    columns = [Column("artifact_type"), Column("how", drop=1), Column("tag"), Column("digest")]
     section(out, f"Referrers ({len(referrers)})", columns, referrers, "referrer")
     for title, pairs in (("Annotations", record["annotations"]), ("Labels", config["labels"])):
         rows = [{"name": name, "value": value} for name, value in sorted(pairs.items())]
-        section(out, title, [Column("name"), Column("value")], rows, title.lower()[:-1])
+        section(out, title, [Column("name"), Column("value", "prose")], rows, title.lower()[:-1])
     steps = [
         {"step": number, "layer": "yes" if step["layer"] else "", "made_by": step["created_by"]}
         for number, step in enumerate(config["history"], 1)
@@ -189,7 +189,7 @@ def _print_layers(out: Output, layers: list[dict[str, Any]], kind: Any) -> None:
     if any(row["shared_with"] is not None for row in rows):
         columns.append(Column("shared_with"))
     if any(row["problem"] for row in rows):
-        columns.append(Column("problem"))
+        columns.append(Column("problem", "prose"))
     section(out, f"Layers ({len(rows)})", [*columns, Column("what")], rows, "layer")
 
 

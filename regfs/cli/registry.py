@@ -68,8 +68,10 @@ def repos(place: Place, out: Output, url: str, *, sort: str, since: timedelta | 
     elif sort != "name":
         records.sort(key=lambda one: -one["stored_bytes" if sort == "stored" else sort])
     shown = ({**one, "stored": one["stored_bytes"]} for one in records)
-    columns = [*(Column(name, "number") for name in _COUNTS), Column("stored", "size" if human else "bytes")]
-    columns += [Column("modified", "time"), Column("repository")]
+    drops = {"layers": 4, "uploads": 3, "manifests": 2}
+    columns = [Column(name, "number", drops.get(name, 0)) for name in _COUNTS]
+    columns += [Column("stored", "size" if human else "bytes"), Column("modified", "time", drop=1)]
+    columns += [Column("repository")]
     out.table(columns, records if out.as_json else shown, "repositories")
     if since is not None:
         every = len(found.snapshot.repositories)
@@ -186,11 +188,11 @@ def _tags(
 
 def _show_tags(out: Output, records: Sequence[Mapping[str, Any]], human: bool, *, every: bool) -> None:
     columns = [Column("repository")] if every else []
-    columns += [Column("tag"), Column("digest"), Column("kind"), Column("platforms")]
-    columns += [Column("size", "size" if human else "bytes"), Column("moved", "time")]
-    columns += [Column("revisions", "number")]
+    columns += [Column("tag"), Column("digest", drop=3), Column("kind", drop=4), Column("platforms", drop=1)]
+    columns += [Column("size", "size" if human else "bytes"), Column("moved", "time", drop=2)]
+    columns += [Column("revisions", "number", drop=5)]
     if any(record["problem"] for record in records):
-        columns.append(Column("problem"))
+        columns.append(Column("problem", "prose"))
     shown = (
         {
             **record,
@@ -207,10 +209,10 @@ def _show_tags(out: Output, records: Sequence[Mapping[str, Any]], human: bool, *
 
 def _show_untagged(out: Output, records: Sequence[Mapping[str, Any]], human: bool, *, every: bool) -> None:
     columns = [Column("repository")] if every else []
-    columns += [Column("digest"), Column("role"), Column("of"), Column("kind")]
-    columns += [Column("size", "size" if human else "bytes"), Column("pushed", "time")]
+    columns += [Column("digest"), Column("role"), Column("of", drop=1), Column("kind", drop=3)]
+    columns += [Column("size", "size" if human else "bytes"), Column("pushed", "time", drop=2)]
     if any(record["problem"] for record in records):
-        columns.append(Column("problem"))
+        columns.append(Column("problem", "prose"))
     shown = (
         {
             **record,
@@ -239,7 +241,7 @@ def _show_history(out: Output, records: Iterable[Mapping[str, Any]], *, every: b
         for move in record["history"]
     ]
     columns = [Column("repository")] if every else []
-    columns += [Column("tag"), Column("since", "time"), Column("digest"), Column("now")]
+    columns += [Column("tag"), Column("since", "time"), Column("digest", drop=1), Column("now")]
     out.table(columns, moves, name="tags")
 
 
@@ -361,7 +363,7 @@ def _show_usage(
     for row in shown:
         row.update({name: row.get(f"{name}_bytes") for name in names})
         row["repository" if key == "repository" else "tag"] = row[key]
-    drops = {"logical": 3, "shared": 2}
+    drops = {"logical": 3, "shared": 2, "unique": 1}
     columns += [Column(name, kind, drops.get(name, 0)) for name in names]  # type: ignore[arg-type]  # of the two
     if out.for_reading:
         columns.append(Column("share", drop=5))

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from regfs.pending import PendingUpload
 
 _COLUMNS = [
-    Column("started", "time"),
+    Column("started", "time", drop=2),
     Column("bytes", "size"),
-    Column("parts", "number", drop=1),
+    Column("parts", "number", drop=3),
     Column("path"),
 ]
 _BATCH = 100

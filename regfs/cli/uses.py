@@ -53,7 +53,7 @@ def who(place: Place, out: Output, digest: str, url: str) -> None:
     ]
     if out.for_reading:
         out.lines([str(found.digest), _verdict(found), *([""] if rows else [])])
-    out.table([Column("repository"), Column("tags"), Column("use")], rows)
+    out.table([Column("repository"), Column("tags"), Column("use", "prose")], rows)
     if not out.for_reading and not found.repositories:
         out.summary(_verdict(found))
 

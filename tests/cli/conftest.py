@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -175,12 +175,16 @@ def terminal(config: str) -> Iterator[Callable[..., Terminal]]:
     """Start the command on a terminal."""
     with contextlib.ExitStack() as stack:
 
-        def begin(*arguments: str, environ: dict[str, str] | None = None) -> Terminal:
+        def begin(
+            *arguments: str,
+            environ: dict[str, str] | None = None,
+            program: Sequence[str] = ("-m", "regfs"),
+        ) -> Terminal:
             ours, theirs = pty.openpty()
             stack.callback(os.close, ours)
             process = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", "regfs", *arguments],
+                    [sys.executable, *program, *arguments],
                     env=_environment(config, {"TERM": "xterm", "COLUMNS": "80", **(environ or {})}),
                     stdin=theirs,
                     stdout=theirs,

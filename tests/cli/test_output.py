@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli.shop import BASE, CREATED, shop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs.cli.output import _GAP, _NARROWEST, Column, Output, fit
+from regfs.filesystem import RegistryFileSystem
+from regfs.image import build_image
+from regfs.layout import UploadData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cli.conftest import Regfs, Terminal
     from servers import Place
@@ -138,6 +144,78 @@ def test_a_real_terminal(terminal: Callable[..., Terminal], raw: Place, width: i
     assert heading.split()[:2] == ["size", "modified"]
     assert row.rstrip().endswith("  file")
     assert max(len(line.rstrip()) for line in (heading, row)) <= width
+
+
+LONG = "organisation/department/a-rather-long-name"
+RELEASE = "release-2026.11.27-build.1234"
+VERBS = [
+    "repos",
+    "tags",
+    "tags {name}",
+    "tags --history",
+    "tags --untagged",
+    "usage",
+    "usage --by tag",
+    "usage {name}",
+    "show {name}:{tag}",
+    "show multi/arch:1.0",
+    "files -l {name}:{tag}",
+    "files --dirs --depth 1 {name}:{tag}",
+    "files --wasted team/app:v1",
+    "diff library/hello:1.0 {name}:{tag}",
+    "who {base}",
+    "orphans --older-than 0",
+    "uploads",
+    "fsck",
+    "summary",
+    "ls -l /docker/registry/v2/blobs/sha256",
+    "du /docker/registry/v2",
+]
+ALL = """
+import os, sys
+from regfs.cli.group import cli
+sys.stderr = open(os.devnull, "w")  # sums and remarks are no tables
+for line in sys.argv[1:]:
+    print(f"$ {line}", flush=True)
+    try:
+        cli.main(line.split(), prog_name="regfs")
+    except SystemExit as exc:
+        print(f"= {exc.code}", flush=True)
+"""
+
+
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_every_verb_fits(
+    terminal: Callable[..., Terminal], options: dict[str, Any], raw: Place, width: int
+) -> None:
+    made = shop()
+    for number in range(2):
+        image = build_image([BASE, {f"srv/file{number}": b"x" * 3000}], created=CREATED)
+        made.image(LONG, image, RELEASE)
+    made.store(RegistryFileSystem(**options))
+    raw.s3.create_multipart_upload(Bucket=raw.bucket, Key=raw.prefix + UploadData(LONG, "0" * 36).path[1:])
+    lines = [verb.format(name=LONG, tag=RELEASE, base=made.digests["base"]) for verb in VERBS]
+    code, said = terminal(*lines, environ={"COLUMNS": str(width)}, program=("-c", ALL)).end()
+    assert code == 0
+    endings = re.findall(r"^= (\d)\r$", said, re.MULTILINE)
+    assert [verb for verb, ending in zip(VERBS, endings, strict=True) if ending != "0"] == ["fsck"]
+    tables = list(headed(said))
+    assert len(tables) >= len(VERBS) - 3, "fsck and summary have none, usage and show several"
+    for table in tables:
+        assert max(len(line.rstrip()) for line in table) <= width, "\n".join(table)
+    repositories, tags = tables[:2]
+    assert (LONG in "\n".join(repositories)) == (width >= len(LONG))
+    assert ("revisions" in tags[0]) == (width == 200)
+
+
+def headed(said: str) -> Iterator[list[str]]:
+    """Return the tables: from a heading, which is bold, to what is no row any more."""
+    lines = said.replace("\r", "").split("\n")
+    for number, line in enumerate(lines):
+        if line.count("\x1b[1m") > 1 and line.endswith("\x1b[0m"):
+            rows = itertools.takewhile(lambda row: row and row[0] not in "(=$\x1b", lines[number + 1 :])
+            yield [re.sub(r"\x1b\[\d*m", "", row) for row in (line, *rows)]
 
 
 def test_pipes_have_exact_sizes_and_a_heading_if_asked(regfs: Regfs, raw: Place) -> None:

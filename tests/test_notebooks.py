@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli.conftest import write_config
-from cli.shop import shop
+from cli.shop import BASE, Shop, shop
 
 from regfs.filesystem import RegistryFileSystem
+from regfs.image import build_image
+from regfs.layout import BlobData
 
 if TYPE_CHECKING:
     from proxy import CountingProxy
@@ -118,6 +120,26 @@ def test_your_registry_is_only_read(
     assert proxy.requests
     assert {request.method for request in proxy.requests} <= {"GET", "HEAD"}
     assert (raw.keys(), raw.uploads()) == before
+
+
+@pytest.mark.slow
+@on_seaweedfs
+def test_your_registry_may_be_odd(raw: Place, options: dict[str, Any], tmp_path: Path) -> None:
+    """One image whose only layer is gone, no tag that moved, nothing shared, nothing untagged."""
+    made = Shop()
+    image = build_image([BASE])
+    made.image("only", image, "1")
+    del made.files[BlobData(image.layer_digests[0]).path]
+    made.store(RegistryFileSystem(**options))
+    executed = execute(YOURS, tmp_path, REGFS_CONFIG=write_config(tmp_path / "config.yml", options))
+    said = [
+        "".join(output["text"])
+        for cell in cells(executed)
+        for output in cell["outputs"]
+        if output["output_type"] == "stream"
+    ]
+    assert any("is missing: the registry has no such blob" in text for text in said), said
+    assert "only:1: an unknown share of what its layers hold is in the image\n" in said
 
 
 def test_your_registry_names_no_call_that_writes() -> None:

@@ -1,7 +1,8 @@
 """Fixtures of every test: two S3 servers, an empty place on one of them, and a proxy that counts.
 
-A test that only needs S3 takes ``options`` (and ``raw`` to look behind regfs) and runs on both servers;
-one that needs a certain server says so: ``@pytest.mark.parametrize("server", ["moto"], indirect=True)``.
+A test that only needs S3 takes ``options`` (and ``raw`` to look behind regfs). It runs on SeaweedFS, and on
+moto as well with ``-m again``; modules about what servers may differ in run on both (``both_servers``). One
+that needs a certain server says so: ``@pytest.mark.parametrize("server", ["moto"], indirect=True)``.
 
 Places are root directories of one bucket per worker, not buckets of their own: on SeaweedFS the first
 put into a new bucket takes 0.2 s (it makes a volume; later ones take 5 ms), and the hundredth bucket in use
@@ -59,6 +60,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_BROKER].close()
     if _SERVERS in config.stash:
         config.stash[_SERVERS].stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs on moto though SeaweedFS shows it as well, and is not about what servers differ in."""
+    ids = {item.nodeid for item in items}
+    for item in items:
+        if "moto" in item.nodeid and not item.get_closest_marker("both_servers"):
+            parameters = getattr(item, "callspec", None)
+            twin = item.nodeid.replace("moto", "seaweedfs")
+            if parameters and parameters.params.get("server") == "moto" and twin in ids:
+                item.add_marker("again")
 
 
 @pytest.fixture(scope="session")

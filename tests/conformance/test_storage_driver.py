@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from regfs.testing import Driver
 
+pytestmark = pytest.mark.both_servers
 CHUNK = 5 * 2**20
 
 

@@ -50,7 +50,9 @@ def show(out: Output, found: Breakdown, sort: str, top: int | None, human: bool)
         {**plain(blob), "what": "missing" if blob.missing else blob.relation, "stored_bytes": blob.size}
         for blob in found.blobs
     ]
-    rows = _cut(blobs, limits["layers"], "digest", {"what": "-"})
+    shown = limits["layers"]
+    rest = sum(blob["stored_bytes"] for blob in blobs[shown:]) if shown else 0
+    rows = _cut(blobs, shown, "digest", {"what": "-", "stored_bytes": rest})
     for row in rows:
         if "relation" in row:
             row["needed_by"] = some(row["tags"], out) if row["tags"] else "untagged manifests"
@@ -64,7 +66,7 @@ def show(out: Output, found: Breakdown, sort: str, top: int | None, human: bool)
     ]
     section(out, f"Layers and other blobs ({len(blobs):,})", columns, _cells(rows, out), "blob")
     if out.for_reading:
-        out.lines(["", *_sums(found, human)])
+        out.sentences(["", *_sums(found, human)])
 
 
 def _roles(found: Breakdown) -> str:
@@ -89,8 +91,7 @@ def _cut(
     first = [dict(row) for row in rows[:most]]
     others = rows[len(first) :]
     if others:
-        first.append({label: f"({counted(len(others), 'other')})", "digest": None, **blank})
-        first[-1][label] = f"({counted(len(others), 'other')})"
+        first.append({"digest": None, label: f"({counted(len(others), 'other')})", **blank})
     return first
 
 

@@ -14,6 +14,7 @@ import copy
 import json
 import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -179,6 +180,12 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def fold(text: str) -> str:
+    """Fold a sentence between its words where it is wider than the terminal."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False) if text else ""
 
 
 class _Bar:
@@ -353,15 +360,21 @@ class Output:
         for line in lines:
             click.echo(visible(line) if self.for_reading else line)
 
+    def sentences(self, texts: Iterable[str]) -> None:
+        """Print sentences, each from a line of its own; not for JSON."""
+        for text in texts:
+            self.lines(fold(visible(text)).split("\n") if self.for_reading else [text])
+
     def note(self, text: str) -> None:
         """Print a remark on stderr for a person who reads along."""
         if sys.stderr.isatty() and not self.quiet:
-            click.echo(visible(text), err=True)
+            click.echo(fold(visible(text)), err=True)
 
     def summary(self, text: str) -> None:
         """Print sums on stderr, whether or not it is a terminal; a JSON document has them itself."""
         if not self.as_json and not self.quiet:
-            click.echo(visible(text), err=True)
+            text = visible(text)
+            click.echo(fold(text) if sys.stderr.isatty() else text, err=True)
 
     @contextmanager
     def journal(

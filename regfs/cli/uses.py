@@ -52,7 +52,7 @@ def who(place: Place, out: Output, digest: str, url: str) -> None:
         {**plain(use), "tags": some(use.tags, out), "use": abbreviated(_use(use), out)} for use in found.uses
     ]
     if out.for_reading:
-        out.lines([str(found.digest), _verdict(found), *([""] if rows else [])])
+        out.sentences([str(found.digest), _verdict(found), *([""] if rows else [])])
     out.table([Column("repository"), Column("tags"), Column("use", "prose")], rows)
     if not out.for_reading and not found.repositories:
         out.summary(_verdict(found))

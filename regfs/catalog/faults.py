@@ -80,15 +80,15 @@ class Uses:
     """
 
     def __init__(self, pulls: Pulls, repository: Repository, tags: Mapping[str, TagFiles]) -> None:
-        there = {one for one in repository.revisions if pulls.link("revision", repository.name, one)}
-        there.update(files.target for files in tags.values() if files.target)
+        revisions = {one for one in repository.revisions if pulls.link("revision", repository.name, one)}
+        there = revisions | {files.target for files in tags.values() if files.target}
         self.manifests = sorted(there)
         self.blobs: dict[Digest, Use] = {}
         self.children: dict[Digest, Use] = {}
         self.indexes: dict[Digest, tuple[Reference, ...]] = {}
         self.all: set[Digest] = set(there)
         self.known = True
-        only = there - repository.layers.keys()
+        only = revisions - repository.layers.keys()
         for digest in self.manifests:
             read = pulls.read(digest)
             if read is None or read.manifest is None:

@@ -385,6 +385,15 @@ def test_a_build_cache_is_healthy(registry: Registry, monkeypatch: pytest.Monkey
     assert {one.relation for one in catalog.references if one.manifest == cache} == {"layer", "config"}
 
 
+def test_a_layer_of_a_build_cache_that_a_tag_names_is_still_a_layer(registry: Registry) -> None:
+    children = cache_of(registry, b"one", b"two")
+    registry.manifest(index_over(*children))
+    one = Digest.of(b"one")
+    registry.put(TagCurrentLink(NAME, "odd"), str(one).encode())
+    registry.delete(BlobData(one), LayerLink(NAME, one))
+    assert ("missing-blob", BlobData(one).path) in {(f.kind, f.path) for f in registry.findings(verify=False)}
+
+
 def test_the_layers_of_a_build_cache_are_checked_as_layers(registry: Registry) -> None:
     children = cache_of(registry, b"one", b"two", b"three")
     cache = registry.manifest(index_over(*children))

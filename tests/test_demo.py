@@ -98,7 +98,7 @@ def test_ctrl_c_ends_it_in_one_line(tmp_path: Path, environment: dict[str, str],
                 demo.send_signal(signal.SIGINT)
                 break
         _, errors = demo.communicate(timeout=30)
-    # CPython ends by the signal itself, 130 in a shell, where that came inside an exec() of text (dataclasses).
+    # CPython ends by the signal itself (130 in a shell) where it came inside an exec() of text.
     assert demo.returncode in (130, -signal.SIGINT)
     assert errors == "regfs.demo: interrupted; the S3 server is stopped\n"
     assert processes_in(tmp_path) == []

@@ -368,13 +368,12 @@ class Output:
     def note(self, text: str) -> None:
         """Print a remark on stderr for a person who reads along."""
         if sys.stderr.isatty() and not self.quiet:
-            click.echo(fold(visible(text)), err=True)
+            click.echo(visible(text), err=True)
 
     def summary(self, text: str) -> None:
         """Print sums on stderr, whether or not it is a terminal; a JSON document has them itself."""
         if not self.as_json and not self.quiet:
-            text = visible(text)
-            click.echo(fold(text) if sys.stderr.isatty() else text, err=True)
+            click.echo(visible(text), err=True)
 
     @contextmanager
     def journal(

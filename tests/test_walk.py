@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from proxy import CountingProxy
     from servers import Place, Server
 
-pytestmark = pytest.mark.both_servers
-
 
 @pytest.fixture
 def driver(options: dict[str, Any]) -> StorageDriver:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from proxy import CountingProxy, Request
     from servers import Place, Server
 
-pytestmark = pytest.mark.both_servers
 MIB = 2**20
 CHUNK = 5 * MIB
 SIZES = [0, 1, 71, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 7]

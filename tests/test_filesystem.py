@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from proxy import CountingProxy
     from servers import Place, Server
 
-pytestmark = pytest.mark.both_servers
 CHUNK = 5 * 2**20
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from regfs.s3.answers import ListPage, ObjectInfo
 
-pytestmark = pytest.mark.both_servers
 NAMES = st.text("ab-./", min_size=1, max_size=4).map(lambda text: text.replace("/", "") + "/")
 
 

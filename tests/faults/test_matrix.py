@@ -166,7 +166,9 @@ def ways(raw: Place, count: int, local: Path, **options: Any) -> Iterator[list[W
     assert not sync(made[0].fs.loop, tasks), "a task was left behind"
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+@pytest.mark.parametrize(
+    "lasting", [pytest.param(False, id="once"), pytest.param(True, id="lasting", marks=pytest.mark.again)]
+)
 @pytest.mark.parametrize("fault", [one for one in FAULTS if one.name != REFUSED], ids=lambda one: one.name)
 def test_every_operation(
     fault: Fault, lasting: bool, raw: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

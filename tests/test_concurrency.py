@@ -98,6 +98,7 @@ def measure(code: str, options: dict[str, Any], arguments: Any) -> tuple[int, in
 
 
 @pytest.mark.slow
+@pytest.mark.again
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("blocks", [32])
 def test_many_writers_at_once(options: dict[str, Any], raw: Place, blocks: int) -> None:
@@ -122,6 +123,7 @@ def test_memory_of_one_writer(options: dict[str, Any], raw: Place) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.again
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("offset", [1024 * MIB])
 def test_memory_of_a_fill_with_zeros(options: dict[str, Any], raw: Place, offset: int) -> None:

@@ -156,7 +156,11 @@ def test_each_cell_that_writes_checks_where(path: Path) -> None:
 
 @pytest.mark.slow
 @on_seaweedfs
-@pytest.mark.parametrize("path", WRITING, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.again] if path != WRITING[-1] else []) for path in WRITING],
+    ids=lambda path: path.stem,
+)
 def test_another_place_is_refused(
     path: Path, raw: Place, proxied_options: dict[str, Any], proxy: CountingProxy, tmp_path: Path
 ) -> None:

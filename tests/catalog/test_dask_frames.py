@@ -107,7 +107,7 @@ def compute_all(parts: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 class TestOnACluster:
-    @pytest.mark.parametrize("npartitions", [1, 7])
+    @pytest.mark.parametrize("npartitions", [pytest.param(1, marks=pytest.mark.again), 7])
     @pytest.mark.parametrize("face", ["filesystem", "driver", "catalog"])
     def test_every_table_is_the_same(self, place: Place, npartitions: int, face: str) -> None:
         driver = regfs.create("s3", place.options)

@@ -11,6 +11,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.again
 def test_every_byte_is_right() -> None:
     # A process of its own, as it forks; Python 3.12 and later warn of that where there are threads.
     options = ["-W", "error", "-W", "ignore::DeprecationWarning"]

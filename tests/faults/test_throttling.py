@@ -189,6 +189,7 @@ class TestAServiceThatBearsSoMany:
         assert fs.cat("/d", recursive=True) == files
         assert not pace(fs).limited
 
+    @pytest.mark.again
     def test_writes_and_deletions(self, fs: RegistryFileSystem, proxy: CountingProxy) -> None:
         files = {f"/d/{number}": b"%d" % number for number in range(150)}
         proxy.fault = throttling = Throttling(50, 5, slow_down)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import json
@@ -14,7 +15,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,7 @@ class Terminal:
     process: subprocess.Popen[bytes]
     descriptor: int
     said: str = ""
+    decoder: codecs.IncrementalDecoder = field(default_factory=codecs.getincrementaldecoder("utf-8"))
 
     def expect(self, text: str, timeout: float = 60) -> None:
         """Read until a text has been written."""
@@ -144,7 +146,7 @@ class Terminal:
             data = os.read(self.descriptor, 65536)
         except OSError:  # Linux' way to say that nobody has it open any more
             return False
-        self.said += data.decode()
+        self.said += self.decoder.decode(data)  # a read may end within a character
         return bool(data)
 
     def type(self, text: str) -> None:

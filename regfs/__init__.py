@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from regfs.catalog.guards import MetadataDatabaseError
     from regfs.catalog.lost import LostLinksWarning
     from regfs.catalog.search import NoRegistryError
-    from regfs.driver import FileInfo, StorageDriver, create
+    from regfs.driver.driver import FileInfo, StorageDriver, create
+    from regfs.driver.walk import SkipDir, StopWalk
+    from regfs.driver.writer import FileWriter
     from regfs.errors import (
         BucketNotFoundError,
         DigestMismatchError,
@@ -29,13 +31,11 @@ if TYPE_CHECKING:
         UnsupportedMethodError,
         UploadNotFoundError,
     )
-    from regfs.filesystem import RegistryFileSystem
-    from regfs.goyaml import ConfigurationWarning
-    from regfs.insecure import InsecureWarning
-    from regfs.parameters import DriverParameters, ParameterError
-    from regfs.pending import PendingUpload
-    from regfs.walk import SkipDir, StopWalk
-    from regfs.writer import FileWriter
+    from regfs.filesystem.spec import RegistryFileSystem
+    from regfs.parameters.goyaml import ConfigurationWarning
+    from regfs.parameters.insecure import InsecureWarning
+    from regfs.parameters.table import DriverParameters, ParameterError
+    from regfs.store.pending import PendingUpload
 
 __all__ = [
     "BucketNotFoundError",
@@ -74,7 +74,7 @@ _HOMES = {
     "catalog.guards": ("MetadataDatabaseError",),
     "catalog.lost": ("LostLinksWarning",),
     "catalog.search": ("NoRegistryError",),
-    "driver": ("FileInfo", "StorageDriver", "create"),
+    "driver.driver": ("FileInfo", "StorageDriver", "create"),
     "errors": (
         "BucketNotFoundError",
         "DigestMismatchError",
@@ -87,13 +87,13 @@ _HOMES = {
         "UnsupportedMethodError",
         "UploadNotFoundError",
     ),
-    "filesystem": ("RegistryFileSystem",),
-    "goyaml": ("ConfigurationWarning",),
-    "insecure": ("InsecureWarning",),
-    "parameters": ("DriverParameters", "ParameterError"),
-    "pending": ("PendingUpload",),
-    "walk": ("SkipDir", "StopWalk"),
-    "writer": ("FileWriter",),
+    "filesystem.spec": ("RegistryFileSystem",),
+    "parameters.goyaml": ("ConfigurationWarning",),
+    "parameters.insecure": ("InsecureWarning",),
+    "parameters.table": ("DriverParameters", "ParameterError"),
+    "store.pending": ("PendingUpload",),
+    "driver.walk": ("SkipDir", "StopWalk"),
+    "driver.writer": ("FileWriter",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

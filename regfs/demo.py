@@ -22,10 +22,10 @@ from typing import Any
 import fsspec
 
 from regfs.catalog import Catalog
-from regfs.driver import create
+from regfs.driver.driver import create
 from regfs.image import Image, build_image, store_image
 from regfs.layout import BLOBS, ROOT, BlobData, Digest, TagCurrentLink, parse, parse_link
-from regfs.local import LocalS3
+from regfs.local.server import LocalS3
 
 _ABOUT = "Store a container image in an embedded S3 server and read it back by URL."
 _REPOSITORY = "python"

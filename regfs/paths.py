@@ -20,7 +20,7 @@ MAX_KEY_BYTES = 1024
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html)."""
 
 RECORD_SUFFIX = "~regfs"
-"""Ends the keys of records (:mod:`regfs.resume`), which are no files. No driver path can hold a "~"."""
+"""Ends the keys of records (:mod:`regfs.store.resume`), which are no files. No driver path can hold a "~"."""
 
 # Go: storagedriver.PathRegexp, `^(/[A-Za-z0-9._-]+)+$`; fullmatch, as "$" would let a final newline pass.
 _DRIVER_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")

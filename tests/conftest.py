@@ -146,7 +146,7 @@ def proxied_options(options: dict[str, Any], proxy: CountingProxy) -> dict[str, 
 def _forget_filesystems() -> Iterator[None]:
     """Let fsspec forget the instances it keeps for ever, each with its connections."""
     yield
-    loaded = sys.modules.get("regfs.filesystem")
+    loaded = sys.modules.get("regfs.filesystem.spec")
     if loaded is not None:
         loaded.RegistryFileSystem.clear_instance_cache()
 

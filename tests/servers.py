@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import boto3
 from botocore.config import Config
 
-from regfs._supervisor import SupervisedProcess
-from regfs.local import LocalS3, _free_ports
+from regfs.local.server import LocalS3, _free_ports
+from regfs.local.supervisor import SupervisedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

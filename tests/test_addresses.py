@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError
 from click.testing import CliRunner
 from fsspec.asyn import sync
 
-from regfs import RegistryFileSystem, StorageDriver, regions, values
+from regfs import RegistryFileSystem, StorageDriver
 from regfs.cli.group import cli
-from regfs.parameters import DriverParameters, ParameterError
+from regfs.parameters import DriverParameters, ParameterError, regions, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,13 +101,13 @@ def of_regfs(options: dict[str, Any]) -> Iterator[tuple[str, Address]]:
     fs = RegistryFileSystem(**options, **KEYS, skip_instance_cache=True)
 
     async def canonical() -> Address:
-        (await fs.client.lane.session()).meta.events.register("before-send.s3", catch)
+        (await fs.client.transport.session()).meta.events.register("before-send.s3", catch)
         with pytest.raises(CaughtError) as caught:
-            await fs.client.lane.request("get_object", Key="d/k")
+            await fs.client.transport.request("get_object", Key="d/k")
         return caught.value.address
 
     yield "botocore's lane", sync(fs.loop, canonical)
-    fast = fs.client.lane.fast
+    fast = fs.client.transport.fast
     if sync(fs.loop, fast.ready):
         (way,) = fast._ways.values()
         assert way is not None
@@ -297,7 +297,7 @@ class TestRedirectEndpoint:
 
     def signed(self, **options: Any) -> tuple[str, str]:
         fs = RegistryFileSystem(bucket="plain", redirectendpoint="https://cdn.test", **options, **KEYS)
-        requests, _ = sync(fs.loop, fs.client.lane.address)
+        requests, _ = sync(fs.loop, fs.client.transport.address)
         return fs.sign("/d/k").partition("?")[0], requests
 
     @pytest.mark.parametrize(

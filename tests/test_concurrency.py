@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regfs import RegistryFileSystem, StorageDriver
-from regfs.upload import IN_FLIGHT
+from regfs.store.upload import IN_FLIGHT
 
 if TYPE_CHECKING:
     from servers import Place

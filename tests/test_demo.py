@@ -123,7 +123,8 @@ def test_a_missing_package_names_the_extra(module: str) -> None:
 def test_a_missing_server_names_the_extra() -> None:
     code = """
 import sys
-from regfs import demo, local
+from regfs import demo
+from regfs.local import server as local
 local.importlib.metadata.files = lambda name: []
 local.sysconfig.get_path = lambda name: "/nowhere"
 sys.exit(demo.main([]))

@@ -12,7 +12,6 @@ from botocore.parsers import create_parser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.s3.answers import ListPage, ObjectInfo
 from regfs.s3.documents import (
     DocumentError,
     delete_request,
@@ -22,6 +21,7 @@ from regfs.s3.documents import (
     parse_error,
     parse_page,
 )
+from regfs.s3.objects import ListPage, ObjectInfo
 from regfs.s3.sigv4 import quote
 
 SPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'

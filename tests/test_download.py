@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fsspec.callbacks import Callback
 
-from regfs import RegistryFileSystem, download
+from regfs import RegistryFileSystem
 from regfs.errors import FileChangedError
+from regfs.store import download
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ RANGES = 11
 def fs(proxied_options: dict[str, Any], raw: Place, monkeypatch: pytest.MonkeyPatch) -> RegistryFileSystem:
     """A filesystem to which 64 KiB are much, and a file of a little more than ten times that."""
     monkeypatch.setattr(download, "RANGE", RANGE)
-    monkeypatch.setattr("regfs.contents.RANGE", RANGE)
+    monkeypatch.setattr("regfs.filesystem.contents.RANGE", RANGE)
     raw.put("blob", DATA)
     return RegistryFileSystem(**proxied_options)
 

@@ -17,7 +17,7 @@ import yaml
 
 import regfs
 from regfs import ParameterError, RegistryFileSystem
-from regfs.parameters import resolve
+from regfs.parameters.table import resolve
 
 CONFIG = {
     "accesskey": "AKfromfile",

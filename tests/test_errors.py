@@ -27,10 +27,9 @@ from regfs.errors import (
     ThrottledError,
     UnsupportedMethodError,
     UploadNotFoundError,
-    of_service,
-    translate,
 )
-from regfs.waiting import sync
+from regfs.filesystem.waiting import sync
+from regfs.s3.failures import of_service, translate
 
 URL = "regfs://registry/docker/a"
 ENDPOINT = "http://127.0.0.1:1"
@@ -275,7 +274,7 @@ class TestATimeoutKeepsWhatItSays:
             told = TimeoutError(errno.ETIMEDOUT, "the service did not answer in time", "regfs://b/file")
             raise told from KeyError("the cause")
 
-        monkeypatch.setattr(fs.client.lane, "attempts", attempts)
+        monkeypatch.setattr(fs.client.transport, "attempts", attempts)
         return fs
 
     @pytest.mark.parametrize(

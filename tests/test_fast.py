@@ -268,10 +268,10 @@ class TestWhoMayTakeIt:
     ) -> None:
         fs = RegistryFileSystem(**proxied_options)
         monkeypatch.setenv("http_proxy", proxy.endpoint)
-        assert not fsspec.asyn.sync(fs.loop, fs.client.lane.fast.ready)
+        assert not fsspec.asyn.sync(fs.loop, fs.client.transport.fast.ready)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         other = RegistryFileSystem(**proxied_options, skip_instance_cache=True)
-        assert fsspec.asyn.sync(other.loop, other.client.lane.fast.ready)
+        assert fsspec.asyn.sync(other.loop, other.client.transport.fast.ready)
 
     def test_exclusive_creation_is_botocores(self, proxy: CountingProxy, fs: RegistryFileSystem) -> None:
         with proxy.counting() as seen:
@@ -280,8 +280,8 @@ class TestWhoMayTakeIt:
 
     def test_a_host_that_has_its_schemes_port(self, proxied_options: dict[str, Any]) -> None:
         fs = RegistryFileSystem(**{**proxied_options, "regionendpoint": "http://LocalHost:80"})
-        assert fsspec.asyn.sync(fs.loop, fs.client.lane.fast.ready)
-        (way,) = fs.client.lane.fast._ways.values()
+        assert fsspec.asyn.sync(fs.loop, fs.client.transport.fast.ready)
+        (way,) = fs.client.transport.fast._ways.values()
         assert way is not None
         assert way.signer.host == "localhost"
 
@@ -357,9 +357,9 @@ def test_a_session_for_each_loop(options: dict[str, Any]) -> None:
 
     async def use() -> int:
         await fs._pipe_file("/x", b"1")
-        ways = len(fs.client.lane.fast._ways)
+        ways = len(fs.client.transport.fast._ways)
         await fs.close()
         return ways
 
     assert [asyncio.run(use()) for _ in range(2)] == [1, 1]
-    assert len(fs.client.lane.fast._ways) == 0
+    assert len(fs.client.transport.fast._ways) == 0

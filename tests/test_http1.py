@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.s3.http1 import LONGEST, Parser, ProtocolError
+from regfs.s3.http.parser import LONGEST, Parser, ProtocolError
 
 
 def read(answer: bytes, cuts: list[int], *, bodiless: bool = False, ended: bool = False) -> Any:

@@ -15,7 +15,7 @@ from servers import fresh_place
 
 from regfs import RegistryFileSystem
 from regfs.layout import BlobData, Digest, LayerLink
-from regfs.listing import AT_ONCE, divide, list_all
+from regfs.store.listing import AT_ONCE, divide, list_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy import CountingProxy
     from servers import Place, Server
 
-    from regfs.s3.answers import ListPage, ObjectInfo
+    from regfs.s3.objects import ListPage, ObjectInfo
 
 NAMES = st.text("ab-./", min_size=1, max_size=4).map(lambda text: text.replace("/", "") + "/")
 

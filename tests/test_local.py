@@ -20,10 +20,10 @@ import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from servers import Server
 
-from regfs import local
 from regfs.driver import StorageDriver
 from regfs.filesystem import RegistryFileSystem
 from regfs.local import LocalS3
+from regfs.local import server as local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -328,7 +328,7 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_it_goes_with_its_owner(private: Path, ending: str) -> None:
     code = (
-        "import gc, json, os, signal; from regfs.local import LocalS3; server = LocalS3().start(); "
+        "import gc, json, os, signal; from regfs.local.server import LocalS3; server = LocalS3().start(); "
         f"print(json.dumps([server.pid, server.storage_options]), flush=True); {ENDINGS[ending]}"
     )
     with script("-c", code) as owner:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regfs import values
-from regfs.parameters import _ELSEWHERE, PARAMETERS, DriverParameters, ParameterError, parameter_table
+from regfs.parameters import values
+from regfs.parameters.table import _ELSEWHERE, PARAMETERS, DriverParameters, ParameterError, parameter_table
 
 MIB, GIB = 2**20, 2**30
 AWS: dict[str, Any] = {"bucket": "b", "region": "eu-west-1"}

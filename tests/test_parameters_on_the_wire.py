@@ -17,7 +17,7 @@ import pytest
 from fsspec.asyn import sync
 
 from regfs import RegistryFileSystem
-from regfs.parameters import PARAMETERS
+from regfs.parameters.table import PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ both_lanes = pytest.mark.parametrize("lane", ["fast", "botocore"])
 def opened(options: dict[str, Any], lane: str, **more: Any) -> RegistryFileSystem:
     fs = RegistryFileSystem(**{**options, **SMALL, **more}, skip_instance_cache=True)
     if lane == "botocore":
-        fs.client.lane.fast.off()
+        fs.client.transport.fast.off()
     return fs
 
 
@@ -209,7 +209,7 @@ def test_every_parameter_is_looked_at(server: Server) -> None:
 def test_the_lanes_ask_for_the_same(proxied_options: dict[str, Any], proxy: CountingProxy) -> None:
     """Whatever the parameters: all that S3 reads of a request but its signature is the same on both."""
     settings: dict[str, Any] = {"encrypt": True, "keyid": KEY_ID, "objectacl": "private", "useragent": "u"}
-    of_transport = {
+    of_lane = {
         *("authorization", "x-amz-date", "x-amz-content-sha256", "amz-sdk-invocation-id", "amz-sdk-request"),
         *("accept", "accept-encoding", "expect", "content-length", "content-type"),
     }
@@ -220,7 +220,7 @@ def test_the_lanes_ask_for_the_same(proxied_options: dict[str, Any], proxy: Coun
         found: dict[str, set[frozenset[tuple[str, str]]]] = {}
         for request in seen:
             query = {name: value for name, value in request.query.items() if name != "uploadId"}
-            headers = {name: value for name, value in request.headers.items() if name not in of_transport}
+            headers = {name: value for name, value in request.headers.items() if name not in of_lane}
             if kind(request) == "DeleteObjects":
                 headers["content-md5"] = f"{len(headers['content-md5'])} characters"
             found.setdefault(kind(request), set()).add(frozenset({**query, **headers}.items()))

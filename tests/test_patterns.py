@@ -10,7 +10,7 @@ from fsspec.utils import glob_translate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs.patterns import Pattern
+from regfs.filesystem.patterns import Pattern
 
 COMPONENTS = st.text("ab*?[]!-{}", min_size=1, max_size=5).filter(lambda text: "**" not in text)
 PATHS = st.lists(COMPONENTS, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))

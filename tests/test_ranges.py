@@ -12,9 +12,10 @@ from fsspec.caching import ReadAheadCache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regfs import RegistryFileSystem, stream
-from regfs.ranges import LARGEST, NEAR, merge
-from regfs.stream import FIRST_BLOCK, StreamCache
+from regfs import RegistryFileSystem
+from regfs.filesystem import stream
+from regfs.filesystem.stream import FIRST_BLOCK, StreamCache
+from regfs.store.ranges import LARGEST, NEAR, merge
 
 if TYPE_CHECKING:
     from proxy import CountingProxy

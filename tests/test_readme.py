@@ -14,9 +14,9 @@ from faults.table import FAULTS, table
 from memory import MemoryDriver
 
 import regfs
-from regfs.catalog.findings import KINDS
+from regfs.catalog.fsck.findings import KINDS
 from regfs.frames.schemas import SCHEMAS, markdown
-from regfs.parameters import parameter_table
+from regfs.parameters.table import parameter_table
 
 if TYPE_CHECKING:
     from servers import Server

@@ -11,8 +11,8 @@ import pytest
 
 from regfs import PathNotFoundError, RegistryFileSystem, StorageDriver
 from regfs.paths import RECORD_SUFFIX
-from regfs.resume import Record
-from regfs.upload import MAX_OBJECT, MAX_PART, MAX_PARTS, part_size
+from regfs.store.resume import Record
+from regfs.store.upload import MAX_OBJECT, MAX_PART, MAX_PARTS, part_size
 
 if TYPE_CHECKING:
     from servers import Place
@@ -37,9 +37,9 @@ class Crash:
     def __init__(self, driver: StorageDriver, after: int) -> None:
         self.left = after
         self.under_way = 0
-        self.lane = driver.fs.client.lane
-        self.attempts = self.lane.attempts
-        self.lane.attempts = self.run  # type: ignore[method-assign]  # requests are counted there
+        self.transport = driver.fs.client.transport
+        self.attempts = self.transport.attempts
+        self.transport.attempts = self.run  # type: ignore[method-assign]  # requests are counted there
 
     async def run(self, call: Callable[[], Awaitable[Any]], *about: Any, **how: Any) -> Any:
         if self.left == 0:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regfs import ThrottledError
-from regfs.errors import THROTTLING, retry_after, translate
+from regfs.s3.failures import THROTTLING, retry_after, translate
 from regfs.s3.retry import pause
 
 

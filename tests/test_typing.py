@@ -13,7 +13,7 @@ from typing import get_type_hints
 import pytest
 
 import regfs
-from regfs.parameters import PARAMETERS, DriverParameters, Options
+from regfs.parameters.table import PARAMETERS, DriverParameters, Options
 
 SNIPPET = """
 from typing import Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from upath import UPath
 
-from regfs.upath import RegistryPath
+from regfs.filesystem.upath import RegistryPath
 
 if TYPE_CHECKING:
     from servers import Place

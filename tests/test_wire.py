@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import pytest
 
-from regfs.s3.pool import NoConnectionError, Origin, Pool, request
-from regfs.s3.wire import PIECE, SCRATCH, Response
+from regfs.s3.http.connection import PIECE, SCRATCH, Response
+from regfs.s3.http.pool import NoConnectionError, Origin, Pool, request
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 Script: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -208,7 +208,7 @@ def test_a_connection_that_was_closed_meanwhile_is_replaced() -> None:
 
 
 def test_connections_of_a_burst_do_not_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regfs.s3.pool.IDLE", 0.3)
+    monkeypatch.setattr("regfs.s3.http.pool.IDLE", 0.3)
     left = 0
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from regfs.catalog.breakdown import Breakdown, breakdown
 from regfs.catalog.database import database_in_use, warn_readers
-from regfs.catalog.findings import Finding, Ignore, parse_ignore, remaining
-from regfs.catalog.fsck import check
+from regfs.catalog.fsck.check import check
+from regfs.catalog.fsck.findings import Finding, Ignore, parse_ignore, remaining
 from regfs.catalog.html import Bytes, Cell, table
 from regfs.catalog.inspection import Inspection, inspect
 from regfs.catalog.lookup import Lookup
@@ -426,7 +426,7 @@ class Catalog:
             Read every blob as well, and compare its digest.
         ignore : iterable of str or Ignore
             What is known and left out: ``KIND``, or ``KIND:PATTERN`` where a glob matches the repository or
-            the path; see :class:`regfs.catalog.findings.Ignore`.
+            the path; see :class:`regfs.catalog.fsck.findings.Ignore`.
 
         Returns
         -------
@@ -435,7 +435,7 @@ class Catalog:
 
         Raises
         ------
-        regfs.catalog.findings.UnknownKindError
+        regfs.catalog.fsck.findings.UnknownKindError
             There is no such kind, of which the error names the nearest; nothing was read.
         """
         ignored = parse_ignore(ignore)

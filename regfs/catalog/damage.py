@@ -1,6 +1,6 @@
 """What a pull of an image would miss, found without reading links or layers. Pure.
 
-:mod:`regfs.catalog.fsck` finds more: what links name, and what blobs contain.
+:mod:`regfs.catalog.fsck.check` finds more: what links name, and what blobs contain.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regfs.errors import lacks_permission
 from regfs.layout import DATABASE_LOCK
-from regfs.notices import warn
+from regfs.parameters.notices import warn
+from regfs.s3.failures import lacks_permission
 
 if TYPE_CHECKING:
     from regfs.catalog.source import Source

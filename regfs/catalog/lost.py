@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from regfs.layout import BLOBS, REPOSITORIES, BlobData, LayerLink, ManifestRevisionLink, parse
-from regfs.notices import warn
+from regfs.parameters.notices import warn
 
 if TYPE_CHECKING:
     from regfs.catalog.snapshot import Snapshot

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from regfs.catalog.fsck.refusal import refusal
 from regfs.catalog.manifest import LARGEST, ManifestError, MediaTypeError, parse_manifest
-from regfs.catalog.refusal import refusal
 from regfs.catalog.snapshot import ReadManifest
-from regfs.verify import ALGORITHMS
+from regfs.store.verify import ALGORITHMS
 
 if TYPE_CHECKING:
     from regfs.layout import Digest

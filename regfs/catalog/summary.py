@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-from regfs.catalog.findings import Finding
+from regfs.catalog.fsck.findings import Finding
 from regfs.catalog.plan import Plan
 from regfs.catalog.records import UploadRecord
 from regfs.catalog.usage import Usage

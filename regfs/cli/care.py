@@ -30,7 +30,7 @@ from regfs.cli.scanning import (
 )
 
 if TYPE_CHECKING:
-    from regfs.catalog.findings import Ignore
+    from regfs.catalog.fsck.findings import Ignore
     from regfs.catalog.orphans import Applied
     from regfs.catalog.plan import Orphan, Plan
     from regfs.catalog.source import Source
@@ -270,7 +270,7 @@ def fsck(
     JSON: an object with findings, an array of objects with kind, severity, path, repository, detail, pull,
     breaks (an array of repository:tag, the first hundred), broken_tags (how many in all) and advice.
     """
-    from regfs.catalog.findings import remaining
+    from regfs.catalog.fsck.findings import remaining
 
     with catalog(place, url) as found:
         every = found.fsck(verify=verify)

@@ -70,7 +70,7 @@ class PathName(click.ParamType):  # type: ignore[type-arg]  # before click 8.2 i
 
 
 def _entries(ctx: click.Context, incomplete: str) -> list[str]:
-    from regfs.waiting import sync
+    from regfs.filesystem.waiting import sync
 
     typed = incomplete or "/"
     directory = typed[: typed.rfind("/") + 1]

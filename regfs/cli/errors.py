@@ -13,7 +13,7 @@ import click
 
 from regfs.cli import MISSING
 from regfs.errors import DriverError
-from regfs.values import ParameterError
+from regfs.parameters.values import ParameterError
 
 
 class Code(IntEnum):

@@ -19,7 +19,7 @@ from regfs.cli.place import Place
 from regfs.cli.sides import Remote, write_out
 
 if TYPE_CHECKING:
-    from regfs.filesystem import RegistryFileSystem
+    from regfs.filesystem.spec import RegistryFileSystem
 
 
 def _entry(info: Mapping[str, Any], bucket: str) -> dict[str, Any]:
@@ -111,10 +111,10 @@ def stat(place: Place, out: Output, path: str) -> None:
 
 def _properties(fs: RegistryFileSystem, path: str) -> dict[str, Any]:
     """Ask for what listings do not tell of a file. One HEAD."""
-    from regfs.waiting import sync
+    from regfs.filesystem.waiting import sync
 
     key = fs.space.key(path)
-    answer = sync(fs.loop, fs.client.lane.call, "head_object", key, Key=key)
+    answer = sync(fs.loop, fs.client.transport.call, "head_object", key, Key=key)
     return {
         "key": key,
         "content_type": answer.get("ContentType"),

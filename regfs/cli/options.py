@@ -62,7 +62,7 @@ class _Setting(click.ParamType):  # type: ignore[type-arg]  # as above
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        from regfs.parameters import PARAMETERS
+        from regfs.parameters.table import PARAMETERS
 
         return [CompletionItem(f"{key}=") for key in PARAMETERS if key.startswith(incomplete)]
 

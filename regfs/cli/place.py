@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from regfs.cli.errors import Refusal
+from regfs.parameters.values import ParameterError, boolean
 from regfs.paths import PROTOCOL, split_url, without_user
-from regfs.values import ParameterError, boolean
 
 if TYPE_CHECKING:
-    from regfs.driver import StorageDriver
-    from regfs.filesystem import RegistryFileSystem
+    from regfs.driver.driver import StorageDriver
+    from regfs.filesystem.spec import RegistryFileSystem
 
 
 def is_remote(path: str) -> bool:
@@ -73,7 +73,7 @@ def place_url(fs: RegistryFileSystem) -> str:
 
 def _of_environment() -> dict[str, Any]:
     """Give the parameters that the registry's variables set where there is no ``config.yml``."""
-    from regfs import config
+    from regfs.parameters import config
 
     if not config.in_environment(os.environ):
         return {}
@@ -128,13 +128,13 @@ class Place:
         if self.config is not None:
             options["config"] = self.config  # which the environment overrides by itself
             return options
-        from regfs.parameters import canonical
+        from regfs.parameters.table import canonical
 
         return {**canonical(_of_environment()), **canonical(options)}
 
     def filesystem(self, bucket: str = "") -> RegistryFileSystem:
         """Open the filesystem; no connection is made yet."""
-        from regfs.filesystem import RegistryFileSystem
+        from regfs.filesystem.spec import RegistryFileSystem
 
         options = self.options(bucket)
         try:
@@ -157,6 +157,6 @@ class Place:
 
     def driver(self, bucket: str = "") -> StorageDriver:
         """Open the storage driver; no connection is made yet."""
-        from regfs.driver import StorageDriver
+        from regfs.driver.driver import StorageDriver
 
         return StorageDriver(self.filesystem(bucket))

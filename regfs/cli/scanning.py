@@ -219,12 +219,12 @@ class RepositoryName(click.ParamType):  # type: ignore[type-arg]  # before click
 
 
 class _Ignored(click.ParamType):  # type: ignore[type-arg]  # as above
-    """``KIND`` or ``KIND:PATTERN``, an :class:`~regfs.catalog.findings.Ignore`."""
+    """``KIND`` or ``KIND:PATTERN``, an :class:`~regfs.catalog.fsck.findings.Ignore`."""
 
     name = "kind"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from regfs.catalog.findings import Ignore
+        from regfs.catalog.fsck.findings import Ignore
 
         try:
             return value if isinstance(value, Ignore) else Ignore.parse(str(value))
@@ -232,7 +232,7 @@ class _Ignored(click.ParamType):  # type: ignore[type-arg]  # as above
             raise Refusal(f"--ignore {exc}") from exc
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from regfs.catalog.findings import KINDS
+        from regfs.catalog.fsck.findings import KINDS
 
         kinds = (kind for kind in KINDS if kind.startswith(incomplete))
         return [click.shell_completion.CompletionItem(kind, help=KINDS[kind]) for kind in kinds]

@@ -21,7 +21,7 @@ from regfs.cli.scanning import (
 )
 
 if TYPE_CHECKING:
-    from regfs.catalog.findings import Ignore
+    from regfs.catalog.fsck.findings import Ignore
 
 
 def _tables(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:

@@ -14,8 +14,8 @@ from regfs.cli.errors import Refusal
 from regfs.errors import BucketNotFoundError
 
 if TYPE_CHECKING:
-    from regfs.filesystem import RegistryFileSystem
-    from regfs.s3.answers import ObjectInfo
+    from regfs.filesystem.spec import RegistryFileSystem
+    from regfs.s3.objects import ObjectInfo
 
 Kind = Literal["file", "directory", "stream", ""]
 """What is there: "stream" is a pipe or device, "" is nothing."""
@@ -146,8 +146,8 @@ class Remote:
 
         ``removed(relatives)`` is called from another thread with what each request has removed.
         """
-        from regfs.transfer import delete_keys
-        from regfs.waiting import sync
+        from regfs.filesystem.waiting import sync
+        from regfs.store.transfer import delete_keys
 
         relative = {self.fs.space.key(self.child(name).path): name for name in relatives}
 
@@ -158,7 +158,7 @@ class Remote:
 
     def list_tree(self, use: Callable[[Sequence[tuple[str, int]]], object]) -> None:
         """List what :meth:`remove_tree` removes: ``use([(url, size), ...])`` is called from other threads."""
-        from regfs.waiting import sync
+        from regfs.filesystem.waiting import sync
 
         sync(self.fs.loop, self.fs.list_tree, self.path, self._reporting(use))
 
@@ -167,7 +167,7 @@ class Remote:
 
         ``removed([(url, size), ...])`` is called from other threads with what each request has removed.
         """
-        from regfs.waiting import sync
+        from regfs.filesystem.waiting import sync
 
         sync(self.fs.loop, self.fs.delete_tree, self.path, self._reporting(removed))
 

@@ -17,7 +17,7 @@ from regfs.cli.scanning import catalog, check_file, ignore_option, labelled, url
 if TYPE_CHECKING:
     from regfs.catalog.conditions import Condition
     from regfs.catalog.summary import Summary
-    from regfs.filesystem import RegistryFileSystem
+    from regfs.filesystem.spec import RegistryFileSystem
 
 _LARGEST = 5
 """Repositories that are named on a terminal."""
@@ -122,7 +122,7 @@ def summary(
 
 def _check_metrics(file: str) -> None:
     try:
-        import regfs.metrics  # noqa: F401 - before the scan
+        import regfs.catalog.metrics  # noqa: F401 - before the scan
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] != "prometheus_client":
             raise
@@ -134,7 +134,7 @@ def _check_metrics(file: str) -> None:
 
 
 def _write_metrics(file: str, result: Summary, fs: RegistryFileSystem, *, per_repository: bool) -> None:
-    from regfs.metrics import exposition
+    from regfs.catalog.metrics import exposition
 
     root = fs.parameters.root_directory or "/"
     write_file(file, exposition(result, fs.space.bucket, root, per_repository=per_repository))

@@ -19,11 +19,11 @@ from typing import IO, TYPE_CHECKING, Any
 from fsspec.callbacks import Callback
 
 from regfs.cli.sides import Local, Remote, Step, in_thread
-from regfs.transfer import copy_object, gather
-from regfs.waiting import sync
+from regfs.filesystem.waiting import sync
+from regfs.store.transfer import copy_object, gather
 
 if TYPE_CHECKING:
-    from regfs.filesystem import RegistryFileSystem
+    from regfs.filesystem.spec import RegistryFileSystem
 
 AT_ONCE = 16
 """Files that travel at once."""

@@ -15,8 +15,8 @@ from regfs.cli.output import Column, Output, counted, none_older, size
 from regfs.cli.place import Place, located, split
 
 if TYPE_CHECKING:
-    from regfs.filesystem import RegistryFileSystem
-    from regfs.pending import PendingUpload
+    from regfs.filesystem.spec import RegistryFileSystem
+    from regfs.store.pending import PendingUpload
 
 _COLUMNS = [
     Column("started", "time", drop=2),
@@ -163,8 +163,8 @@ class _Removal:
         self._report()
 
     def _abort(self, uploads: Sequence[PendingUpload], left: Counter[str], listed: bool) -> None:
-        from regfs.pending import abort
-        from regfs.waiting import sync
+        from regfs.filesystem.waiting import sync
+        from regfs.store.pending import abort
 
         batch: list[PendingUpload] = []
         try:
@@ -178,8 +178,8 @@ class _Removal:
 
     def _remove(self, paths: Sequence[str]) -> None:
         """Remove the files beside uploads of which none is left."""
-        from regfs.transfer import delete_keys
-        from regfs.waiting import sync
+        from regfs.filesystem.waiting import sync
+        from regfs.store.transfer import delete_keys
 
         keys = [self._fs.space.key(name) for path in paths for name in self._files[path]]
         sync(self._fs.loop, delete_keys, self._fs.client, keys)

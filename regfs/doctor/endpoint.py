@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from regfs.doctor.checks import Check, Verdict, failed, ok, skipped, warning
-from regfs.errors import PLAIN, WITHOUT_TLS
+from regfs.s3.failures import PLAIN, WITHOUT_TLS
 from regfs.s3.fast import trust
 
 TIMEOUT = 5.0

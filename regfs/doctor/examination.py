@@ -19,15 +19,15 @@ from regfs.doctor import endpoint
 from regfs.doctor.checks import Check, Report, Verdict, failed, ok, skipped, warning
 from regfs.doctor.permissions import code_of
 from regfs.doctor.trial import Trial
-from regfs.errors import from_registry
-from regfs.goyaml import ConfigurationWarning
+from regfs.filesystem.waiting import sync
 from regfs.layout import ROOT
-from regfs.notices import recorded
-from regfs.values import ParameterError
-from regfs.waiting import sync
+from regfs.parameters.goyaml import ConfigurationWarning
+from regfs.parameters.notices import recorded
+from regfs.parameters.values import ParameterError
+from regfs.s3.failures import from_registry
 
 if TYPE_CHECKING:
-    from regfs.filesystem import RegistryFileSystem
+    from regfs.filesystem.spec import RegistryFileSystem
 
 OLD = timedelta(days=7)
 """The age from which a pending upload is taken for abandoned."""
@@ -124,10 +124,10 @@ class _Examination:
     def _address(self, fs: RegistryFileSystem) -> str:
         """Return the URL of the host that requests are sent to; "" where there are no credentials."""
         try:
-            url, _ = sync(fs.loop, fs.client.lane.address)
+            url, _ = sync(fs.loop, fs.client.transport.address)
         except Exception as exc:  # noqa: BLE001 - botocore's own errors, for which there is a translation
             if sync(fs.loop, self._credentials, fs):
-                text = str(fs.client.lane.failed("", exc).strerror)
+                text = str(fs.client.transport.failed("", exc).strerror)
                 self._note(failed("name", text, "correct region or regionendpoint"))
             return ""
         parts = urlsplit(url)
@@ -145,20 +145,20 @@ class _Examination:
         return True
 
     async def _credentials(self, fs: RegistryFileSystem) -> bool:
-        lane = fs.client.lane
-        if lane.anonymous:
+        transport = fs.client.transport
+        if transport.anonymous:
             self._note(skipped("credentials", "anon: true, requests are not signed"))
             return True
         try:
-            found = await lane.credentials()
+            found = await transport.credentials()
         except Exception as exc:  # noqa: BLE001 - botocore's own errors, for which there is a translation
-            self._note(failed("credentials", str(lane.failed("", exc).strerror), "correct that"))
+            self._note(failed("credentials", str(transport.failed("", exc).strerror), "correct that"))
             return False
         if found is None:
             text = "set accesskey and secretkey, or AWS_ACCESS_KEY_ID and so on, or give the machine a role"
             self._note(failed("credentials", "none found", text))
             return False
-        method = lane.credentials_source()
+        method = transport.credentials_source()
         where = _SOURCES.get(method, method) or "the parameters"
         key = found.access_key
         shown = key[:4] + "…" + key[-4:] if len(key) >= 16 else key[:2] + "…"
@@ -169,7 +169,7 @@ class _Examination:
         """See whether the service knows who asks, and the bucket."""
         p = fs.parameters
         try:
-            await fs.client.lane.call("list_objects_v2", "", Prefix=fs.space.base, MaxKeys=1)
+            await fs.client.transport.call("list_objects_v2", "", Prefix=fs.space.base, MaxKeys=1)
             code = ""
         except OSError as exc:
             code = code_of(exc) or str(exc.strerror)
@@ -199,7 +199,7 @@ class _Examination:
 
     async def _region(self, fs: RegistryFileSystem) -> None:
         try:
-            answer = await fs.client.lane.call("head_bucket", "")
+            answer = await fs.client.transport.call("head_bucket", "")
         except OSError as exc:
             self._note(skipped("region", f"the service does not tell: {exc.strerror}"))
             return

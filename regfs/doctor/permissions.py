@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from regfs.doctor.checks import Check, Report, Verdict, failed, ok, skipped
 
 if TYPE_CHECKING:
-    from regfs.parameters import DriverParameters
+    from regfs.parameters.table import DriverParameters
     from regfs.paths import KeySpace
 
 WRITING = (

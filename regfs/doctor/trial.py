@@ -24,11 +24,11 @@ from regfs.doctor.checks import Report, Verdict, failed, ok, skipped, warning
 from regfs.doctor.permissions import WRITING, FaultError, LackingError, Tries, code_of, refused
 from regfs.errors import UploadNotFoundError
 from regfs.s3 import checksums
-from regfs.s3.answers import ObjectInfo, PartInfo
 from regfs.s3.fast import trust
+from regfs.s3.objects import ObjectInfo, PartInfo
 
 if TYPE_CHECKING:
-    from regfs.filesystem import RegistryFileSystem
+    from regfs.filesystem.spec import RegistryFileSystem
 
 SCRATCH = ".regfs-doctor-"
 """Begins the name of the scratch directory, in the root directory."""
@@ -141,10 +141,10 @@ class Trial:
         wrong = {checksums.field(name): checksums.compute(name, b"something else")} | self._client.creation()
         try:
             with self._making("spoilt"):
-                await self._client.lane.request("put_object", _FIRST, Key=self._key("spoilt"), **wrong)
+                await self._client.transport.request("put_object", _FIRST, Key=self._key("spoilt"), **wrong)
         except Exception as exc:
             if not code_of(exc):
-                raise self._client.lane.failed(self._key("spoilt"), exc) from exc
+                raise self._client.transport.failed(self._key("spoilt"), exc) from exc
             return f"{name}: content that does not match is refused"
         text = "what is damaged on the way to this service is stored as it arrives"
         raise FaultError(f"{name}: content that does not match is taken", text, Verdict.WARNING)
@@ -309,7 +309,7 @@ class Trial:
             if request in self._try.well and self._key(name) not in self._uploads:
                 with suppress(FileNotFoundError):  # completed of the other upload
                     key = self._key(name)
-                    yield request, await self._client.lane.call("head_object", key, Key=key)
+                    yield request, await self._client.transport.call("head_object", key, Key=key)
 
     async def _encryption(self) -> str:
         p = self._fs.parameters

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from regfs.catalog import Catalog
-    from regfs.catalog.fsck import Finding
+    from regfs.catalog.fsck.check import Finding
     from regfs.catalog.layers import Entry
     from regfs.catalog.records import ManifestRecord, ReferenceRecord
     from regfs.catalog.usage import Usage

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from regfs.catalog import Catalog
-from regfs.catalog.findings import Ignore, parse_ignore
+from regfs.catalog.fsck.findings import Ignore, parse_ignore
 from regfs.frames.making import frame
 from regfs.frames.parquet import Target
 from regfs.frames.rows import CATALOG, USAGE, Row, file, finding
@@ -60,7 +60,7 @@ class Frames:
         When it is imported: pandas or pyarrow is not there.
     TypeError
         `catalog` is none of these.
-    regfs.catalog.findings.UnknownKindError
+    regfs.catalog.fsck.findings.UnknownKindError
         There is no such kind of finding as one in `ignore`.
     regfs.NoRegistryError, OSError
         When a frame is asked for, as of :class:`~regfs.catalog.Catalog`.

@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from regfs._version import __version__
-from regfs.catalog.findings import Ignore, parse_ignore
+from regfs.catalog.fsck.findings import Ignore, parse_ignore
 from regfs.report.charts import bar, growth, heat, treemap
 from regfs.report.content import gather
 from regfs.report.words import amount, counted, plainly, several

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from regfs.catalog.database import notice
-from regfs.catalog.findings import Ignore, remaining
+from regfs.catalog.fsck.findings import Ignore, remaining
 from regfs.catalog.lost import notice as notice_of_lost_links
 from regfs.catalog.plan import Plan, PlanError
 from regfs.layout import Digest

@@ -1,8 +1,8 @@
 """The S3 operations that regfs uses, in terms of keys. Knows requests and answers, no paths and no files.
 
 Every request that creates an object takes its encryption, ACL and storage class from one place,
-:meth:`MultipartClient.creation`. How a request travels is :mod:`regfs.s3.lane`'s business:
-each of the hot ones has two forms, one for the fast lane and one for botocore.
+:meth:`MultipartClient.creation`. How a request travels is :mod:`regfs.s3.transport`'s business:
+each of the hot ones has two forms, one for the fast transport and one for botocore.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from regfs.errors import THROTTLING, BucketNotFoundError
-from regfs.s3.answers import Body, CopyingStream, EmptyStream, ListPage, ObjectInfo, header_info, object_info
+from regfs.errors import BucketNotFoundError
+from regfs.s3.body import Body, CopyingStream, EmptyStream
 from regfs.s3.checksums import compute, etag_of
 from regfs.s3.documents import delete_request, nameable, parse_deleted, parse_page
+from regfs.s3.failures import THROTTLING
 from regfs.s3.fast import read
 from regfs.s3.multipart import CONTENT_TYPE, MultipartClient, headers
+from regfs.s3.objects import ListPage, ObjectInfo, header_info, object_info
 from regfs.s3.retry import DEADLINE, TRANSIENT_CODES, pause, status
 
 T = TypeVar("T")
@@ -64,7 +66,7 @@ class S3Client(MultipartClient):
 
     Parameters
     ----------
-    lane : CanonicalLane
+    transport : Transport
         Carries the requests.
     """
 
@@ -120,7 +122,7 @@ class S3Client(MultipartClient):
             asked = {"range": span} if span else {}
             if etag:
                 asked["if-match"] = etag
-            response = await self.lane.fast.send(
+            response = await self.transport.fast.send(
                 "GET", key, headers=asked, success=(206 if span else 200, 200)
             )
             try:
@@ -135,7 +137,7 @@ class S3Client(MultipartClient):
 
         async def call() -> Body:
             fields = {name: value for name, value in (("Range", span), ("IfMatch", etag)) if value}
-            answer = await self.lane.request("get_object", None, Key=key, **fields)
+            answer = await self.transport.request("get_object", None, Key=key, **fields)
             length = int(answer["ContentLength"])
             info = object_info(key, _size(answer.get("ContentRange"), length), answer)
             try:
@@ -156,7 +158,7 @@ class S3Client(MultipartClient):
 
             return opening
 
-        return await self.lane.attempts(unless_past_end(call), "get_object", key, unless_past_end(fast))
+        return await self.transport.attempts(unless_past_end(call), "get_object", key, unless_past_end(fast))
 
     def _reach(self, key: str, start: int, span: str, length: int, told: str | None) -> tuple[int, int]:
         """Give where an answer to a range begins and ends, be it that range or, by some proxies, the whole.
@@ -190,13 +192,13 @@ class S3Client(MultipartClient):
             The object was replaced meanwhile.
         """
         if not info.etag or breaks > self.parameters.max_retries:
-            raise self.lane.failed(info.key, broken) from broken
+            raise self.transport.failed(info.key, broken) from broken
         logger.debug("get_object %s: goes on from byte %d, after %s", info.key, start, type(broken).__name__)
         await asyncio.sleep(pause(breaks))
         rest = await self.open(info.key, start, stop, info.etag)
         if rest.stop != stop:
             rest.close()
-            raise self.lane.failed(info.key, broken) from broken
+            raise self.transport.failed(info.key, broken) from broken
         return rest
 
     async def _past_end(self, key: str, start: int, etag: str | None, refusal: Any) -> Body:
@@ -251,10 +253,10 @@ class S3Client(MultipartClient):
         async def fast() -> ListPage:
             names = [(_PARAMETERS[name], value) for name, value in asked.items()]
             query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(limit)), *names]
-            return parse_page(await read(await self.lane.fast.send("GET", "", query=query)))
+            return parse_page(await read(await self.transport.fast.send("GET", "", query=query)))
 
         async def call() -> ListPage:
-            answer = await self.lane.request("list_objects_v2", None, **asked, MaxKeys=limit)
+            answer = await self.transport.request("list_objects_v2", None, **asked, MaxKeys=limit)
             objects = [
                 object_info(item["Key"], int(item["Size"]), item) for item in answer.get("Contents", ())
             ]
@@ -262,7 +264,7 @@ class S3Client(MultipartClient):
             return ListPage(objects, prefixes, answer.get("NextContinuationToken"))
 
         try:
-            page = await self.lane.attempts(call, "list_objects_v2", prefix, fast)
+            page = await self.transport.attempts(call, "list_objects_v2", prefix, fast)
         except FileNotFoundError as exc:  # a listing can miss nothing but its bucket
             text = "the bucket does not exist; create it or correct bucket and regionendpoint"
             raise BucketNotFoundError(errno.ENOENT, text, self.space.url("/")) from exc
@@ -295,11 +297,11 @@ class S3Client(MultipartClient):
         fields = {"ContentType": CONTENT_TYPE, **await self._checksum(data), **self.creation()}
 
         async def fast() -> bool:
-            (await self.lane.fast.send("PUT", key, headers=headers(fields), body=data)).close()
+            (await self.transport.fast.send("PUT", key, headers=headers(fields), body=data)).close()
             return True
 
         async def call() -> bool:
-            await self.lane.request("put_object", data, Key=key, **condition, **fields)
+            await self.transport.request("put_object", data, Key=key, **condition, **fields)
             return True
 
         async def settle() -> bool | None:
@@ -308,10 +310,10 @@ class S3Client(MultipartClient):
 
         condition = {"IfNoneMatch": "*"} if exclusive else {}
         if not exclusive:
-            await self.lane.attempts(call, "put_object", key, fast)
+            await self.transport.attempts(call, "put_object", key, fast)
             return
         with self._taken(key, exclusive):
-            await self.lane.attempts(call, "put_object", key, settle=settle)
+            await self.transport.attempts(call, "put_object", key, settle=settle)
 
     async def delete(self, keys: Sequence[str]) -> list[tuple[str, str]]:
         """Delete up to 1,000 keys, be they there or not. One DELETE.
@@ -332,7 +334,7 @@ class S3Client(MultipartClient):
             if not refused or time.monotonic() - started + seconds > DEADLINE:
                 break
             if any(code in THROTTLING for _, code in failures):
-                self.lane.pace().throttled(time.monotonic())
+                self.transport.pace().throttled(time.monotonic())
             await asyncio.sleep(seconds)
             failures = [failure for failure in failures if failure[1] not in TRANSIENT_CODES]
             failures += await self._delete_once(refused)
@@ -351,25 +353,27 @@ class S3Client(MultipartClient):
         async def fast() -> list[tuple[str, str]]:
             body = delete_request(keys)
             sums = {"content-md5": compute("MD5", body), "content-type": "application/xml"}
-            response = await self.lane.fast.send("POST", "", query=[("delete", "")], headers=sums, body=body)
+            response = await self.transport.fast.send(
+                "POST", "", query=[("delete", "")], headers=sums, body=body
+            )
             return parse_deleted(await read(response))
 
         async def call() -> list[tuple[str, str]]:
             batch = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            answer = await self.lane.request("delete_objects", Delete=batch)
+            answer = await self.transport.request("delete_objects", Delete=batch)
             return [(item.get("Key", "?"), item.get("Code", "?")) for item in answer.get("Errors", ())]
 
-        return await self.lane.attempts(call, "delete_objects", keys[0], fast)
+        return await self.transport.attempts(call, "delete_objects", keys[0], fast)
 
     async def _delete_one(self, key: str) -> list[tuple[str, str]]:
         async def fast() -> None:
-            (await self.lane.fast.send("DELETE", key, success=(204, 200))).close()
+            (await self.transport.fast.send("DELETE", key, success=(204, 200))).close()
 
         async def call() -> None:
-            await self.lane.request("delete_object", Key=key)
+            await self.transport.request("delete_object", Key=key)
 
         try:
-            await self.lane.attempts(call, "delete_object", key, fast)
+            await self.transport.attempts(call, "delete_object", key, fast)
         except PermissionError:
             return [(key, "AccessDenied")]
         return []
@@ -379,7 +383,7 @@ class S3Client(MultipartClient):
 
         Content type and metadata come along; encryption, ACL and storage class are those of the parameters.
         """
-        await self.lane.call(
+        await self.transport.call(
             "copy_object",
             source.key,
             Key=key,
@@ -402,12 +406,12 @@ class S3Client(MultipartClient):
         expires : int
             Seconds from now.
         """
-        session = await self.lane.session(self.parameters.redirect_endpoint or None)
+        session = await self.transport.session(self.parameters.redirect_endpoint or None)
         operation = {"GET": "get_object", "HEAD": "head_object"}[method]
         try:
             url = await session.generate_presigned_url(
                 operation, Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=expires, HttpMethod=method
             )
         except Exception as exc:
-            raise self.lane.failed(key, exc) from exc
+            raise self.transport.failed(key, exc) from exc
         return str(url)

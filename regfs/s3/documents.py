@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from regfs.s3.answers import ListPage, ObjectInfo
+from regfs.s3.objects import ListPage, ObjectInfo
 
 LARGEST = 64 * 2**20
 """Bytes of a document that are read at most; a page of 1,000 keys of 1,024 bytes each takes 7 MB at worst."""

@@ -1,7 +1,7 @@
 """The fast lane: the hot requests, signed here and sent over one pool of connections for each loop.
 
 It knows success and nothing else. Whatever is not a plain success is raised as botocore would raise it, and
-:mod:`regfs.s3.lane` decides: what S3 has answered for good (a missing key) is told, all else is repeated
+:mod:`regfs.s3.transport` decides: what S3 has answered for good (a missing key) is told, all else is repeated
 through botocore, which follows redirects, refreshes credentials and reads every error. So nothing depends
 on this module being right about anything but success.
 """
@@ -20,14 +20,14 @@ from urllib.request import getproxies, proxy_bypass
 
 from regfs._version import __version__
 from regfs.s3.documents import LARGEST, DocumentError, parse_error
-from regfs.s3.pool import NoConnectionError, Origin, Pool, request
+from regfs.s3.http.pool import NoConnectionError, Origin, Pool, request
 from regfs.s3.retry import CONNECT_TIMEOUT, READ_TIMEOUT, throttling
 from regfs.s3.sigv4 import EMPTY_SHA256, UNSIGNED, Credentials, Signer, query_string, quote
 
 if TYPE_CHECKING:
-    from regfs.parameters import DriverParameters
+    from regfs.parameters.table import DriverParameters
+    from regfs.s3.http.connection import Response
     from regfs.s3.pace import Pace
-    from regfs.s3.wire import Response
 
 POOL = 128
 """Connections of one loop."""
@@ -47,7 +47,7 @@ class _Way(NamedTuple):
     pace: Pace
 
 
-class FastLane:
+class FastTransport:
     """The fast way to one bucket.
 
     Parameters

@@ -16,10 +16,10 @@ from typing import Any
 
 from regfs.errors import FileChangedError, UploadNotFoundError
 from regfs.s3 import checksums, unfinished
-from regfs.s3.answers import ObjectInfo, PartInfo, UploadInfo, header_info, object_info
 from regfs.s3.checksums import compute, etag_of_parts
 from regfs.s3.fast import LARGE
-from regfs.s3.lane import CanonicalLane
+from regfs.s3.objects import ObjectInfo, PartInfo, UploadInfo, header_info, object_info
+from regfs.s3.transport import Transport
 
 CONTENT_TYPE = "application/octet-stream"
 """What the registry's driver gives every object (Go: ``getContentType``)."""
@@ -50,15 +50,15 @@ def headers(fields: dict[str, str]) -> dict[str, str]:
 class MultipartClient:
     """The base of :class:`~regfs.s3.client.S3Client`, which documents the parameters."""
 
-    def __init__(self, lane: CanonicalLane) -> None:
-        self.lane = lane
-        self.parameters = lane.parameters
-        self.space = lane.space
-        self.bucket = lane.space.bucket
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.parameters = transport.parameters
+        self.space = transport.space
+        self.bucket = transport.space.bucket
 
     async def close(self) -> None:
         """Close the running loop's connections; the next request opens new ones."""
-        await self.lane.close()
+        await self.transport.close()
 
     def creation(self) -> dict[str, Any]:
         """Return what every request that creates an object carries, be it put, copy or multipart."""
@@ -95,20 +95,20 @@ class MultipartClient:
         """Ask for an object's size and properties. One HEAD."""
 
         async def fast() -> ObjectInfo:
-            response = await self.lane.fast.send("HEAD", key)
+            response = await self.transport.fast.send("HEAD", key)
             response.close()
             return header_info(key, int(response.headers["content-length"]), response.headers)
 
         async def call() -> ObjectInfo:
-            answer = await self.lane.request("head_object", Key=key)
+            answer = await self.transport.request("head_object", Key=key)
             return object_info(key, int(answer["ContentLength"]), answer)
 
-        return await self.lane.attempts(call, "head_object", key, fast)
+        return await self.transport.attempts(call, "head_object", key, fast)
 
     async def _look(self, key: str) -> ObjectInfo | None:
         """Ask once what lies at a key; None if nothing does or there is no telling."""
         try:
-            answer = await self.lane.request("head_object", None, Key=key)
+            answer = await self.transport.request("head_object", None, Key=key)
             return object_info(key, int(answer["ContentLength"]), answer)
         except Exception:  # noqa: BLE001 - the failure that led here is the one to tell
             return None
@@ -139,7 +139,7 @@ class MultipartClient:
         doubts: list[str] = []
 
         async def call() -> str:
-            answer = await self.lane.request("create_multipart_upload", None, Key=key, **extra)
+            answer = await self.transport.request("create_multipart_upload", None, Key=key, **extra)
             return str(answer["UploadId"])
 
         async def settle() -> None:
@@ -147,7 +147,7 @@ class MultipartClient:
 
         upload = ""
         try:
-            upload = await self.lane.attempts(call, "create_multipart_upload", key, settle=settle)
+            upload = await self.transport.attempts(call, "create_multipart_upload", key, settle=settle)
         finally:
             if upload:
                 unfinished.add(self, key, upload)
@@ -174,22 +174,22 @@ class MultipartClient:
         async def fast() -> str:
             query = [("partNumber", str(number)), ("uploadId", upload)]
             sums = headers(checksum)
-            response = await self.lane.fast.send("PUT", key, query=query, headers=sums, body=data)
+            response = await self.transport.fast.send("PUT", key, query=query, headers=sums, body=data)
             response.close()
             return response.headers["etag"]
 
         async def call() -> str:
             fields = {"Key": key, "UploadId": upload, "PartNumber": number, **checksum}
-            return str((await self.lane.request("upload_part", data, **fields))["ETag"])
+            return str((await self.transport.request("upload_part", data, **fields))["ETag"])
 
-        etag = await self.lane.attempts(call, "upload_part", key, fast)
+        etag = await self.transport.attempts(call, "upload_part", key, fast)
         return PartInfo(number, etag, len(data), checksum.get(f"Checksum{self._algorithm}", ""))
 
     async def copy_part(
         self, key: str, upload: str, number: int, source: ObjectInfo, start: int, stop: int
     ) -> PartInfo:
         """Make a part of the bytes from `start` up to `stop` of an object that is still `source`."""
-        answer = await self.lane.call(
+        answer = await self.transport.call(
             "upload_part_copy",
             key,
             Key=key,
@@ -227,7 +227,7 @@ class MultipartClient:
         size, etag = sum(part.size for part in parts), etag_of_parts([part.etag for part in parts])
 
         async def call() -> str:
-            answer = await self.lane.request(
+            answer = await self.transport.request(
                 "complete_multipart_upload",
                 None,
                 Key=key,
@@ -243,7 +243,7 @@ class MultipartClient:
             return etag if made else None
 
         with self._taken(key, exclusive):
-            made = await self.lane.attempts(call, "complete_multipart_upload", key, settle=settle)
+            made = await self.transport.attempts(call, "complete_multipart_upload", key, settle=settle)
         unfinished.remove(upload)
         if made.strip('"') == etag:
             return
@@ -276,13 +276,13 @@ class MultipartClient:
 
         async def fast() -> None:
             query = [("uploadId", upload)]
-            (await self.lane.fast.send("DELETE", key, query=query, success=(204, 200))).close()
+            (await self.transport.fast.send("DELETE", key, query=query, success=(204, 200))).close()
 
         async def call() -> None:
-            await self.lane.request("abort_multipart_upload", Key=key, UploadId=upload)
+            await self.transport.request("abort_multipart_upload", Key=key, UploadId=upload)
 
         try:
-            await self.lane.attempts(call, "abort_multipart_upload", key, fast)
+            await self.transport.attempts(call, "abort_multipart_upload", key, fast)
         except UploadNotFoundError:
             logger.debug("upload %s of %s was gone already", upload, key)
         unfinished.remove(upload)
@@ -293,7 +293,7 @@ class MultipartClient:
         asked: list[dict[str, str]] = []
         while True:
             asked.append(marker)
-            answer = await self.lane.call("list_multipart_uploads", prefix, Prefix=prefix, **marker)
+            answer = await self.transport.call("list_multipart_uploads", prefix, Prefix=prefix, **marker)
             for item in answer.get("Uploads", ()):
                 if item["Key"].startswith(prefix):
                     yield UploadInfo(
@@ -315,7 +315,9 @@ class MultipartClient:
         found: dict[int, tuple[tuple[datetime, int], PartInfo]] = {}
         after = 0
         while True:
-            answer = await self.lane.call("list_parts", key, Key=key, UploadId=upload, PartNumberMarker=after)
+            answer = await self.transport.call(
+                "list_parts", key, Key=key, UploadId=upload, PartNumberMarker=after
+            )
             for item in answer.get("Parts", ()):
                 part = self._part(int(item["PartNumber"]), int(item["Size"]), item)
                 # Services tell seconds; a part that was uploaded again has only grown.

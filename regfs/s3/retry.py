@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from regfs.errors import THROTTLING, retry_after
+from regfs.s3.failures import THROTTLING, retry_after
 
 T = TypeVar("T")
 

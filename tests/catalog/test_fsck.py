@@ -18,9 +18,9 @@ from memory import MemoryDriver
 
 import regfs
 from regfs.catalog import Catalog
-from regfs.catalog.faults import GRACE, OLD
-from regfs.catalog.findings import Ignore
-from regfs.catalog.fsck import KINDS, Finding, check
+from regfs.catalog.fsck.check import KINDS, Finding, check
+from regfs.catalog.fsck.faults import GRACE, OLD
+from regfs.catalog.fsck.findings import Ignore
 from regfs.catalog.manifest import LARGEST, OCI_INDEX, OCI_MANIFEST
 from regfs.image import Image, build_image, store_image
 from regfs.layout import (

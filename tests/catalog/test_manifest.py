@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from regfs.catalog.fsck.refusal import CRASH, refusal
 from regfs.catalog.manifest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -29,7 +30,6 @@ from regfs.catalog.manifest import (
     parse_manifest,
     parse_time,
 )
-from regfs.catalog.refusal import CRASH, refusal
 from regfs.image import build_image
 from regfs.layout import Digest
 
@@ -317,7 +317,7 @@ def test_text_that_no_output_can_encode() -> None:
 DEEP = """
 import sys
 from regfs.catalog.manifest import ManifestError, parse_config, parse_manifest
-from regfs.catalog.refusal import refusal
+from regfs.catalog.fsck.refusal import refusal
 def tried(function, data):
     try:
         function(data)

@@ -224,7 +224,9 @@ def test_a_missing_extra_is_told_in_one_line(name: str, config: str, raw: Any) -
 
 
 def test_another_missing_module_is_a_bug_and_shows() -> None:
-    code = "import sys; sys.modules['regfs.values'] = None\nfrom regfs.cli import main; main(['ls'])"
+    code = (
+        "import sys; sys.modules['regfs.parameters.values'] = None\nfrom regfs.cli import main; main(['ls'])"
+    )
     assert "ModuleNotFoundError" in run(code=code).stderr
 
 

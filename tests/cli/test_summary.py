@@ -20,11 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from regfs.catalog import Catalog
 from regfs.catalog.conditions import short_names
+from regfs.catalog.metrics import exposition
 from regfs.cli.errors import Code
 from regfs.driver import StorageDriver
 from regfs.filesystem import RegistryFileSystem
 from regfs.layout import DATABASE_LOCK, BlobData, UploadData
-from regfs.metrics import exposition
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Terminal
@@ -315,7 +315,7 @@ def test_a_file_that_nobody_would_read(regfs: Regfs, arguments: list[str], says:
 
 
 def test_without_the_library(regfs: Regfs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delitem(sys.modules, "regfs.metrics", raising=False)
+    monkeypatch.delitem(sys.modules, "regfs.catalog.metrics", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     failed = regfs("summary", "--prometheus", str(tmp_path / "a.prom"), code=Code.USAGE)
     (line,) = failed.stderr.splitlines()

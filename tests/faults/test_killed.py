@@ -17,7 +17,7 @@ import pytest
 from fsspec.asyn import sync
 from proxy import CountingProxy
 
-import regfs.local
+import regfs.local.server
 from regfs import RegistryFileSystem, StorageDriver
 from regfs.local import LocalS3
 
@@ -125,7 +125,7 @@ def test_nothing_acknowledged_is_lost(
     tmp_path: Path, proxy: CountingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = SimpleNamespace(token_hex=lambda n: "key" * n, token_urlsafe=lambda n: "secret" * n)
-    monkeypatch.setattr(regfs.local, "secrets", keys)  # the same ones at each start
+    monkeypatch.setattr(regfs.local.server, "secrets", keys)  # the same ones at each start
     server = LocalS3(directory=tmp_path / "data").start()
     options: dict[str, Any] = {**server.storage_options, "regionendpoint": proxy.endpoint}
     fs = RegistryFileSystem(**options, maxretries=1, chunksize=PART)

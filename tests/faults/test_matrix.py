@@ -19,13 +19,13 @@ from fsspec.asyn import sync
 from proxy import CountingProxy, Fate, Request
 from servers import Place
 
-import regfs.contents
-import regfs.download
+import regfs.filesystem.contents
 import regfs.s3.client
 import regfs.s3.fast
-import regfs.s3.lane
 import regfs.s3.pace
 import regfs.s3.retry
+import regfs.s3.transport
+import regfs.store.download
 from regfs import RegistryFileSystem, StorageDriver
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read by small ranges, and do not wait for long before the next attempt."""
-    monkeypatch.setattr(regfs.download, "RANGE", 2**18)
-    monkeypatch.setattr(regfs.contents, "RANGE", 2**18)
+    monkeypatch.setattr(regfs.store.download, "RANGE", 2**18)
+    monkeypatch.setattr(regfs.filesystem.contents, "RANGE", 2**18)
     for module in (regfs.s3.retry, regfs.s3.client):
         monkeypatch.setattr(module, "pause", lambda attempt, error=None: 0.05 * attempt)
 
@@ -180,7 +180,7 @@ def test_every_operation(
     stalls = isinstance(fault.hit, Fate) and fault.hit.how == "stalled"
     if stalls:
         monkeypatch.setattr(regfs.s3.fast, "READ_TIMEOUT", STALL)
-        monkeypatch.setattr(regfs.s3.lane, "READ_TIMEOUT", STALL)
+        monkeypatch.setattr(regfs.s3.transport, "READ_TIMEOUT", STALL)
     count = len(cells) if stalls else 2  # they wait for most of the time
     with (
         # Eight, as a busy machine stalls by itself now and then.

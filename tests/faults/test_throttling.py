@@ -13,7 +13,7 @@ from faults.table import answer, error
 from proxy import Throttling
 
 from regfs import RegistryFileSystem, ThrottledError
-from regfs.errors import THROTTLING
+from regfs.s3.failures import THROTTLING
 from regfs.s3.pace import Pace
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def fs(proxied_options: dict[str, Any]) -> RegistryFileSystem:
 
 
 def pace(fs: RegistryFileSystem) -> Pace:
-    return fs.client.lane._paces[fs.loop]
+    return fs.client.transport._paces[fs.loop]
 
 
 def once(response: bytes) -> Callable[[Request], bytes | None]:

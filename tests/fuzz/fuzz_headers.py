@@ -10,8 +10,8 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports():
-    from regfs.errors import retry_after, translate
-    from regfs.s3.answers import header_info, http_date
+    from regfs.s3.failures import retry_after, translate
+    from regfs.s3.objects import header_info, http_date
     from regfs.s3.redaction import redacted
 
 _NAMES = ("content-type", "etag", "x-amz-storage-class", "x-amz-meta-a", "x-amz-meta-", "last-modified", "x")

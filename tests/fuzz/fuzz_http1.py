@@ -7,7 +7,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
-    from regfs.s3.http1 import Head, Parser, ProtocolError
+    from regfs.s3.http.parser import Head, Parser, ProtocolError
 
 _HEADS = (
     b"",

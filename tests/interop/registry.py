@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regfs._supervisor import SupervisedProcess
 from regfs.image import MANIFEST_TYPE
-from regfs.local import _free_ports
+from regfs.local.server import _free_ports
+from regfs.local.supervisor import SupervisedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

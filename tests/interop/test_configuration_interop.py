@@ -15,7 +15,7 @@ import pytest
 from interop.registry import _program
 
 from regfs import DriverParameters, ParameterError
-from regfs.local import _free_ports
+from regfs.local.server import _free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

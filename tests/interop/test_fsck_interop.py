@@ -1,4 +1,4 @@
-"""What `regfs.catalog.pulls` foretells of a damaged storage, the real registry does: `fsck` is true."""
+"""What `regfs.catalog.fsck.pulls` foretells of a damaged storage, the real registry does: `fsck` is true."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from interop.registry import _ACCEPT
 
 import regfs
 from regfs.catalog import Catalog
-from regfs.catalog.fsck import _Check
+from regfs.catalog.fsck.check import _Check
+from regfs.catalog.fsck.pulls import FAILURE, Answer
+from regfs.catalog.fsck.refusal import CRASH, refusal
 from regfs.catalog.manifest import DOCKER_LIST, DOCKER_MANIFEST, LARGEST, OCI_ARTIFACT, OCI_INDEX
-from regfs.catalog.pulls import FAILURE, Answer
-from regfs.catalog.refusal import CRASH, refusal
 from regfs.catalog.scan import altered
 from regfs.image import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, build_image
 from regfs.layout import (
@@ -283,7 +283,7 @@ DAMAGES: list[tuple[Callable[[Pushed], None], set[str]]] = [
 
 
 def ask(registry: Registry, path: str, digest: Digest | None) -> Answer:
-    """Tell what the registry answers, in the words of `regfs.catalog.pulls`."""
+    """Tell what the registry answers, in the words of `regfs.catalog.fsck.pulls`."""
     try:
         answer = registry.request("GET", path, headers={"Accept": _ACCEPT})
     except ConnectionError:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from interop.registry import Registry
     from servers import Place
 
-    from regfs.catalog.findings import Finding
+    from regfs.catalog.fsck.findings import Finding
     from regfs.image import Image
 
 pytestmark = pytest.mark.interop

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fsspec.asyn import get_loop
 
-from regfs import waiting
+from regfs.filesystem import waiting
 
 if TYPE_CHECKING:
     from pathlib import Path

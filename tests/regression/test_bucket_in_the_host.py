@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from proxy import CountingProxy
 
-from regfs import RegistryFileSystem, StorageDriver, local
+from regfs import RegistryFileSystem, StorageDriver
 from regfs.doctor.checks import Verdict
 from regfs.doctor.examination import examine
+from regfs.local import server as local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +124,7 @@ def test_on_both_lanes(fs: RegistryFileSystem, proxy: CountingProxy, name: str, 
         return b"HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\n\r\n" if was else None
 
     if how == "botocore":
-        fs.client.lane.fast.off()
+        fs.client.transport.fast.off()
     proxy.fault = busy if how == "repeated" else None
     call, expected = OPERATIONS[name]
     with proxy.counting() as seen:

@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from regfs import RegistryFileSystem, StorageDriver, unclosed
+from regfs import RegistryFileSystem, StorageDriver
 from regfs.s3 import unfinished
+from regfs.store import unclosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

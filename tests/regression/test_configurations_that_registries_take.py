@@ -13,19 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regfs import (
-    ConfigurationWarning,
-    DriverParameters,
-    ParameterError,
-    RegistryFileSystem,
-    create,
-    insecure,
-    notices,
-)
+from regfs import ConfigurationWarning, DriverParameters, ParameterError, RegistryFileSystem, create
 from regfs.cli.place import Place as CommandPlace
 from regfs.cli.transfer import together
 from regfs.doctor.checks import Verdict
 from regfs.doctor.examination import examine
+from regfs.parameters import insecure, notices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,7 +156,7 @@ def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.Monkey
 def test_ownership_sends_no_acl(proxied_options: dict[str, Any], proxy: CountingProxy, lane: str) -> None:
     fs = RegistryFileSystem(**proxied_options, objectownership=True, skip_instance_cache=True)
     if lane == "canonical":
-        fs.client.lane.fast.off()
+        fs.client.transport.fast.off()
     fs.pipe("/small", b"x")
     fs.cp_file("/small", "/copy")
     with fs.open("/large", "wb") as file:
@@ -247,7 +240,7 @@ def test_a_service_of_docker_compose(compose: None, options: dict[str, Any], lan
     here = {**options, "regionendpoint": endpoint, "region": region}
     fs = RegistryFileSystem(**here, maxretries=0, skip_instance_cache=True)
     if lane == "canonical":
-        fs.client.lane.fast.off()
+        fs.client.transport.fast.off()
     fs.pipe("/a", b"content")
     fs.cp_file("/a", "/b")
     assert fs.ls("/", detail=False) == ["/a", "/b"]

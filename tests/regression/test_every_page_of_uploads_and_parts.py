@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from regfs import PathNotFoundError, RegistryFileSystem, StorageDriver
-from regfs.resume import Record
+from regfs.store.resume import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -118,13 +118,13 @@ def neighbours(count: int) -> list[tuple[str, str]]:
 
 def only(driver: StorageDriver, monkeypatch: pytest.MonkeyPatch, operation: str, **fields: int) -> None:
     """Add fields to each request of one operation, so that the server's own pages are small."""
-    lane = driver.fs.client.lane
-    call = lane.call
+    transport = driver.fs.client.transport
+    call = transport.call
 
     async def small(method: str, key: str, **kwargs: Any) -> Any:
         return await call(method, key, **kwargs, **(fields if method == operation else {}))
 
-    monkeypatch.setattr(lane, "call", small)
+    monkeypatch.setattr(transport, "call", small)
 
 
 # -- uploads --------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from regfs import DriverParameters, RegistryFileSystem, StorageDriver
-from regfs.s3.answers import ObjectInfo, PartInfo
-from regfs.transfer import copy_object
-from regfs.upload import IN_FLIGHT, MAX_OBJECT, MAX_PART, MAX_PARTS, Upload, part_size
+from regfs.s3.objects import ObjectInfo, PartInfo
+from regfs.store.transfer import copy_object
+from regfs.store.upload import IN_FLIGHT, MAX_OBJECT, MAX_PART, MAX_PARTS, Upload, part_size
 
 if TYPE_CHECKING:
     from proxy import CountingProxy, Request

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from regfs import RegistryFileSystem, StorageDriver, upload
+from regfs import RegistryFileSystem, StorageDriver
 from regfs.paths import KeySpace
-from regfs.s3.answers import PartInfo
-from regfs.upload import IN_FLIGHT, MAX_PARTS, Upload
+from regfs.s3.objects import PartInfo
+from regfs.store import upload
+from regfs.store.upload import IN_FLIGHT, MAX_PARTS, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -216,9 +216,9 @@ ENDS = {
     "sys.exit": "write()\nsys.exit(3)",
     "a thread": "thread = threading.Thread(target=write)\nthread.start()\nthread.join()",
     "connections that are closed": """
-import regfs.waiting
+import regfs.filesystem.waiting
 fs = write()
-regfs.waiting.sync(fs.loop, fs.close)""",
+regfs.filesystem.waiting.sync(fs.loop, fs.close)""",
     "a loop that has ended": """
 async def main():
     global file
@@ -286,7 +286,7 @@ def test_a_service_that_does_not_answer_is_not_waited_for(
     proxy.fault = lambda request: DENIED if request.method == "DELETE" and over.wait() else None
     code = """
 import atexit, time
-from regfs import unclosed
+from regfs.store import unclosed
 def tell():
     print(time.monotonic() - began)
 atexit.unregister(unclosed._forget_all)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from regfs import RegistryFileSystem, notices
+from regfs import RegistryFileSystem
+from regfs.parameters import notices
 
 if TYPE_CHECKING:
     from proxy import CountingProxy
@@ -35,7 +36,7 @@ def make(proxied_options: dict[str, Any], proxy: CountingProxy, lane: str) -> Ma
             **{k: v for k, v in options.items() if v is not None}, skip_instance_cache=True
         )
         if lane == "canonical":
-            fs.client.lane.fast.off()
+            fs.client.transport.fast.off()
         return fs
 
     return made

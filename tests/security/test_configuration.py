@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regfs import ConfigurationWarning, DriverParameters, ParameterError, RegistryFileSystem, notices
-from regfs.config import LARGEST
+from regfs import ConfigurationWarning, DriverParameters, ParameterError, RegistryFileSystem
+from regfs.parameters import notices
+from regfs.parameters.config import LARGEST
 
 GOOD = "version: 0.1\nstorage:\n  s3:\n    bucket: b\n    region: us-east-1\n"
 BOMB = "a0: &a0 [lol]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))

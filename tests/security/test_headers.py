@@ -159,6 +159,6 @@ def test_a_forced_key_fails_on_either_lane(options: dict[str, Any]) -> None:
     object.__setattr__(fs.parameters, "session_token", "t\r\nX-Evil: 1")
     for canonical in (False, True):
         if canonical:
-            fs.client.lane.fast.off()
+            fs.client.transport.fast.off()
         with pytest.raises(OSError):
             sync(fs.loop, fs.client.head, "a")

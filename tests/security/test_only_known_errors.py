@@ -17,9 +17,9 @@ import regfs.s3.client
 import regfs.s3.multipart
 import regfs.s3.retry
 from regfs import DriverParameters, InvalidPathError, ParameterError, RegistryFileSystem, StorageDriver
-from regfs.errors import retry_after
-from regfs.parameters import PARAMETERS
+from regfs.parameters.table import PARAMETERS
 from regfs.paths import split_url
+from regfs.s3.failures import retry_after
 
 if TYPE_CHECKING:
     from proxy import CountingProxy, Request

@@ -65,7 +65,7 @@ def test_no_other_host_is_asked(
     raw.put("d/1", b"1")
     fs = RegistryFileSystem(**proxied_options, sessiontoken="a-token-for-one-host", maxretries=1)
     if lane == "canonical":
-        fs.client.lane.fast.off()
+        fs.client.transport.fast.off()
     proxy.fault = lambda request: redirection(status, stranger.endpoint + request.path)
     with pytest.raises(OSError):
         OPERATIONS[operation](StorageDriver(fs))
@@ -81,7 +81,7 @@ def test_no_other_key_is_read(
     raw.put("other", b"other")
     fs = RegistryFileSystem(**proxied_options, maxretries=1)
     if lane == "canonical":
-        fs.client.lane.fast.off()
+        fs.client.transport.fast.off()
     proxy.fault = lambda request: (
         redirection("302 Found", request.path.replace("file", "other")) if "file" in request.path else None
     )

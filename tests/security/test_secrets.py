@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from security.conftest import answer, shown
 
 import regfs.s3.fast
-import regfs.s3.lane
+import regfs.s3.transport
 from regfs import DriverParameters, InvalidPathError, ParameterError, RegistryFileSystem, StorageDriver
 from regfs.cli.group import cli
 from regfs.s3.redaction import redacted
@@ -164,7 +164,7 @@ def test_an_answer_that_does_not_come_tells_none(
     from proxy import Fate
 
     caplog.set_level(logging.DEBUG)
-    for module in (regfs.s3.fast, regfs.s3.lane):
+    for module in (regfs.s3.fast, regfs.s3.transport):
         monkeypatch.setattr(module, "READ_TIMEOUT", 0.3)
     fs = make(**SECRETS, loglevel="debug")
     proxy.fault = lambda _: Fate(answer=-1, how="stalled")
@@ -259,8 +259,8 @@ def test_no_object_shows_them(make: Make, raw: Place) -> None:
         driver,
         fs.parameters,
         fs.client,
-        fs.client.lane,
-        fs.client.lane.fast,
+        fs.client.transport,
+        fs.client.transport.fast,
         fs.space,
         fs.open("/file"),
     ]
@@ -272,10 +272,10 @@ def test_no_object_shows_them(make: Make, raw: Place) -> None:
         fs.transaction,
     ]
     file = fs.open("/new", "wb")
-    things += [Credentials(*SECRETS.values()), fs.client.lane.session, file]
-    ways = [way for way in fs.client.lane.fast._ways.values() if way]
+    things += [Credentials(*SECRETS.values()), fs.client.transport.session, file]
+    ways = [way for way in fs.client.transport.fast._ways.values() if way]
     things += [way.signer for way in ways]
-    sessions = [s for each in fs.client.lane._sessions.values() for s in each.values()]
+    sessions = [s for each in fs.client.transport._sessions.values() for s in each.values()]
     for thing in [*things, *sessions]:
         texts = [repr(thing), str(thing), f"{thing}", getattr(thing, "_repr_html_", str)()]
         assert found("\n".join(texts)) == [], type(thing)

@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from regfs import DriverParameters, RegistryFileSystem, insecure
-from regfs.insecure import InsecureWarning
+from regfs import DriverParameters, RegistryFileSystem
+from regfs.parameters import insecure
+from regfs.parameters.insecure import InsecureWarning
 
 if TYPE_CHECKING:
     from security.conftest import Make

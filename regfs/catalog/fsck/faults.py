@@ -1,0 +1,389 @@
+"""What is wrong with a registry's storage, as far as can be told from what was read of it. Pure.
+
+Each fault names what has to be missing for it to be one, so that whoever can look may look once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from regfs.catalog.fsck.findings import Finding, Kind, Severity
+from regfs.catalog.fsck.pulls import NO_MANIFEST, Answer, Broken, Pulls, is_other
+from regfs.catalog.manifest import NO_PLATFORM
+from regfs.layout import (
+    ROOT,
+    BlobData,
+    Digest,
+    LayerLink,
+    ManifestRevisionLink,
+    PathSpec,
+    SignatureLink,
+    TagCurrentLink,
+    TagIndexLink,
+    uploads_root,
+)
+from regfs.store.verify import ALGORITHMS
+
+if TYPE_CHECKING:
+    from regfs.catalog.manifest import Reference
+    from regfs.catalog.snapshot import File, Repository, Snapshot, TagFiles
+
+OLD = timedelta(days=7)
+"""The age at which the registry itself purges an upload."""
+GRACE = timedelta(hours=1)
+"""A link to a layer that is younger may be of a push whose manifest is still to come."""
+
+Reading: TypeAlias = Digest | Broken | None
+
+
+class Fault(NamedTuple):
+    """A finding, if what has to be missing for it is: `absent`. `tag`: and if that still names the same."""
+
+    finding: Finding
+    absent: tuple[PathSpec, ...] = ()
+    tag: str = ""
+
+
+@dataclass(slots=True)
+class Use:
+    """Which manifests of a repository refer to a digest: the first, by which reference, and how many."""
+
+    reference: Reference
+    manifest: Digest
+    manifests: int = 1
+    sizes: set[int] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        more = f" and {self.manifests - 1} more" if self.manifests > 1 else ""
+        if self.reference.relation == "manifest":
+            return f"{_child_name(self.reference)} of index {self.manifest}{more}"
+        return f"a {self.reference.relation} of manifest {self.manifest}{more}"
+
+
+class Uses:
+    """What the manifests of a repository refer to.
+
+    Attributes
+    ----------
+    manifests : list of Digest
+        Its manifests: the revisions, and what else its tags name.
+    blobs, children : dict
+        Who refers to a digest, as to a layer or configuration, or as to a manifest. Subjects and layers that
+        registries need not have are left out.
+    indexes : dict
+        Of the manifests that are indexes, the children that are manifests.
+    known : bool
+        Whether all of the manifests could be read.
+    """
+
+    def __init__(self, pulls: Pulls, repository: Repository, tags: Mapping[str, TagFiles]) -> None:
+        revisions = {one for one in repository.revisions if pulls.link("revision", repository.name, one)}
+        there = revisions | {files.target for files in tags.values() if files.target}
+        self.manifests = sorted(there)
+        self.blobs: dict[Digest, Use] = {}
+        self.children: dict[Digest, Use] = {}
+        self.indexes: dict[Digest, tuple[Reference, ...]] = {}
+        self.all: set[Digest] = set(there)
+        self.known = True
+        only = revisions - repository.layers.keys()
+        for digest in self.manifests:
+            read = pulls.read(digest)
+            if read is None or read.manifest is None:
+                # One that is gone refers to nothing; of one that cannot be read, nobody knows.
+                self.known = self.known and pulls.file(digest) is None
+                continue
+            kept = [one for one in read.manifest.references if one.relation != "subject"]
+            if read.manifest.kind == "index":
+                # Whatever type it is said to be of, a child that only a revision leads to is pulled as one.
+                kept = [replace(one, relation="manifest") if one.digest in only else one for one in kept]
+                self.indexes[digest] = tuple(one for one in kept if one.relation == "manifest")
+            for reference in kept:
+                self.all.add(reference.digest)
+                if not reference.foreign:
+                    self._add(reference, digest)
+        for child in {one.digest for children in self.indexes.values() for one in children}:
+            # Those that are no revisions, but served through a layer's link.
+            read = pulls.read(child)
+            if read is not None and read.manifest is not None:
+                self.all.update(read.manifest.kept)
+
+    def _add(self, reference: Reference, manifest: Digest) -> None:
+        uses = self.children if reference.relation == "manifest" else self.blobs
+        use = uses.get(reference.digest)
+        if use is None:
+            use = uses[reference.digest] = Use(reference, manifest)
+        elif use.manifest != manifest:
+            use.manifests += 1
+        if reference.size is not None:
+            use.sizes.add(reference.size)
+
+
+class Faults:
+    """Finds faults.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        What was found.
+    pulls : Pulls
+        What pulls get, with all that was learned since.
+    odd : dict
+        Of the links that no pull reads (signatures, tags' indexes) and that do not name the digest in their
+        path: as in `Pulls.links`.
+    moved : set of (str, str)
+        Tags, each with its repository before it, that are not as they were any more.
+    grace : timedelta
+        How long a link to a layer may wait for a manifest.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        pulls: Pulls,
+        odd: Mapping[PathSpec, Reading],
+        moved: Set[tuple[str, str]],
+        grace: timedelta,
+    ) -> None:
+        self._snapshot = snapshot
+        self._pulls = pulls
+        self._odd = odd
+        self._moved = moved
+        self._grace = grace
+
+    def all(self) -> Iterator[Fault]:
+        """Give all faults, in no order."""
+        needed: set[Digest] = set()
+        for name, repository in sorted(self._snapshot.repositories.items()):
+            still = {tag: one for tag, one in repository.tags.items() if (name, tag) not in self._moved}
+            uses = Uses(self._pulls, repository, still)
+            needed |= uses.all
+            yield from self._layers(repository, uses)
+            yield from self._revisions(repository)
+            yield from self._unread(repository)
+            for tag, files in sorted(still.items()):
+                yield from self._tag(repository, tag, files)
+            for digest in uses.manifests:
+                yield from self._manifest(name, digest)
+            for digest, use in (*uses.blobs.items(), *uses.children.items()):
+                yield from self._reference(name, digest, use)
+            yield from self._lacking(name, uses)
+            yield from self._uploads(repository)
+        for digest in sorted(self._pulls.altered - needed):
+            if self._pulls.file(digest) is not None:
+                yield _fault("wrong-digest", BlobData(digest), "", _ALTERED, _UNUSED)
+        unknown = self._snapshot.unknown
+        if unknown.files:
+            examples = ", ".join(unknown.examples[:3])
+            detail = f"{unknown.files} files of {unknown.bytes} bytes, such as {examples}"
+            yield Fault(Finding("unknown-files", "warning", ROOT, "", detail, str(_UNREAD)))
+
+    # -- links ----------------------------------------------------------------------------------------
+
+    def _layers(self, repository: Repository, uses: Uses) -> Iterator[Fault]:
+        name = repository.name
+        links = {digest: self._pulls.link("layer", name, digest) for digest in uses.all}
+        # A blob that is needed by its SHA-512 is stored by its SHA-256, which has a link of its own.
+        used_by_any = uses.all | {link for link in links.values() if isinstance(link, Digest)}
+        for digest, file in repository.layers.items():
+            used = digest in uses.blobs or digest in uses.children
+            link = self._pulls.link("layer", name, digest)
+            answer = self._pulls.blob(name, digest) if used else _UNUSED
+            spec = LayerLink(name, digest)
+            yield from self._link(spec, digest, link, answer)
+            if not isinstance(link, Digest) or not uses.known or {digest, link} & used_by_any:
+                continue
+            if self._pulls.file(link) is not None and self._is_old(file):
+                yield _fault("unused-link", spec, name, "no manifest refers to it", _UNUSED)
+
+    def _is_old(self, file: File) -> bool:
+        return file.modified <= self._snapshot.started - self._grace
+
+    def _revisions(self, repository: Repository) -> Iterator[Fault]:
+        name = repository.name
+        for digest in repository.revisions:
+            link = self._pulls.link("revision", name, digest)
+            answer = self._pulls.manifest(name, digest)
+            yield from self._link(ManifestRevisionLink(name, digest), digest, link, answer)
+
+    def _unread(self, repository: Repository) -> Iterator[Fault]:
+        """Look at the links that no pull reads."""
+        name = repository.name
+        for revision, digest in repository.signatures:
+            signature = SignatureLink(name, revision, digest)
+            yield from self._link(signature, digest, self._odd.get(signature, digest), _UNREAD)
+        for tag, files in repository.tags.items():
+            for digest in files.index:
+                entry = TagIndexLink(name, tag, digest)
+                yield from self._link(entry, digest, self._odd.get(entry, digest), _UNREAD)
+
+    def _link(
+        self,
+        spec: LayerLink | ManifestRevisionLink | SignatureLink | TagIndexLink,
+        digest: Digest,
+        link: Reading,
+        answer: Answer,
+    ) -> Iterator[Fault]:
+        if link is None:  # it is gone, so nothing is wrong with it
+            return
+        if not isinstance(link, Digest):
+            yield _broken(link, spec, spec.repository, answer)
+            return
+        if is_other(digest, link):
+            yield _fault("wrong-link", spec, spec.repository, f"it names {link}", answer)
+        if self._pulls.file(link) is None:
+            detail = f"there is no blob {link}"
+            yield _fault("dangling-link", spec, spec.repository, detail, answer, BlobData(link))
+
+    def _tag(self, repository: Repository, tag: str, files: TagFiles) -> Iterator[Fault]:
+        name, spec = repository.name, TagCurrentLink(repository.name, tag)
+        answer = self._pulls.tag(repository, tag)
+        if files.current is None:
+            detail = "it has an index, but no current link"
+            yield _fault("tag-without-current", spec, name, detail, NO_MANIFEST, spec, tag=tag)
+        elif files.target is None or files.target.algorithm not in ALGORITHMS:
+            broken: Broken = "malformed" if files.current.size else "empty"
+            yield _broken(broken, spec, name, answer)._replace(tag=tag)
+        elif self._pulls.file(files.target) is None:
+            blob = BlobData(files.target)
+            detail = f"there is no blob {files.target}"
+            yield _fault("dangling-link", spec, name, detail, answer, blob, tag=tag)
+        elif self._pulls.link("revision", name, files.target) is None:
+            revision = ManifestRevisionLink(name, files.target)
+            detail = f"{files.target} is no revision of its repository"
+            yield _fault("tag-without-revision", spec, name, detail, answer, revision, tag=tag)
+
+    # -- manifests and what they refer to -------------------------------------------------------------
+
+    def _manifest(self, name: str, digest: Digest) -> Iterator[Fault]:
+        read = self._pulls.read(digest)
+        if read is None or self._pulls.file(digest) is None:
+            return
+        answer = self._pulls.manifest(name, digest)
+        spec = BlobData(digest)
+        if digest in self._pulls.altered:
+            yield _fault("wrong-digest", spec, name, _ALTERED, answer)
+        if read.manifest is None:
+            kind = _KINDS_OF_MANIFESTS[read.fault]
+            yield _fault(kind, spec, name, read.problem, answer)
+        elif read.refusal:
+            yield _fault("refused-manifest", spec, name, read.refusal, answer)
+        elif read.config_problem and read.manifest.config:
+            config = read.manifest.config.digest
+            detail = f"{read.config_problem}; the config of manifest {digest}"
+            yield _fault("damaged-config", BlobData(config), name, detail, _BAD_CONFIG)
+
+    def _reference(self, name: str, digest: Digest, use: Use) -> Iterator[Fault]:
+        child = use.reference.relation == "manifest"
+        answer = self._pulls.manifest(name, digest) if child else self._pulls.blob(name, digest)
+        target = self._pulls.target(name, digest) if child else self._pulls.link("layer", name, digest)
+        blob = target if isinstance(target, Digest) and not is_other(digest, target) else digest
+        file = self._pulls.file(blob)
+        spec = BlobData(blob)
+        if child:
+            answer = replace(answer, platform=use.reference.platform)
+        lacking = child and target is None  # of which `_lacking` tells
+        if file is None and not lacking:
+            yield _fault("missing-blob", spec, name, f"it is {use}", answer, spec)
+        elif file and use.sizes - {file.size} and not lacking:
+            told = ", ".join(map(str, sorted(use.sizes - {file.size})))
+            detail = f"it has {file.size} bytes, not {told}; it is {use}"
+            yield _fault("wrong-size", spec, name, detail, _OTHER if answer.works else answer)
+        if blob in self._pulls.altered and not (child and self._pulls.link("revision", name, digest)):
+            yield _fault("wrong-digest", spec, name, f"{_ALTERED}; it is {use}", answer)
+        if not child and target is None:
+            link = LayerLink(name, digest)
+            yield _fault("missing-link", link, name, f"it is {use}", answer, link)
+        elif target is not None and child and file and self._pulls.link("revision", name, digest) is None:
+            revision = ManifestRevisionLink(name, digest)
+            if answer.works:
+                answer = Answer(note="a layer's link leads to it, but what it refers to is garbage")
+            yield _fault("missing-revision", revision, name, f"it is {use}", answer, revision)
+
+    def _lacking(self, name: str, uses: Uses) -> Iterator[Fault]:
+        """Yield the children that the repository does not have, judged by what is left of their indexes.
+
+        An index may lack platforms on purpose: ``skopeo copy``, ``crane`` and ``regctl`` copy some of them,
+        and distribution takes such an index where ``validation.manifests.indexes.platforms`` lets it. So a
+        missing child is an error only where no other child of one of its indexes can be pulled.
+        """
+        worst: dict[Digest, Finding] = {}
+        for index, children in uses.indexes.items():
+            absent = [child for child in children if self._pulls.target(name, child.digest) is None]
+            if not absent:
+                continue
+            there = [child for child in children if self._pulls.manifest(name, child.digest).works]
+            images = any(child.platform != NO_PLATFORM for child in children)
+            useful = [child for child in there if child.platform != NO_PLATFORM or not images]
+            severity: Severity = "warning" if useful else "error"
+            for child in absent:
+                known = worst.get(child.digest)
+                if known is not None and (useful or known.severity == "error"):
+                    continue
+                link = ManifestRevisionLink(name, child.digest)
+                left = f"{len(there)} of {len(children)} manifests" if there else "no manifest"
+                detail = f"it is {_child_name(child)} of index {index}, of which the repository has {left}"
+                answer = replace(NO_MANIFEST, platform=child.platform)
+                pull = f"works for {_platforms(useful)}; {answer}" if useful else str(answer)
+                worst[child.digest] = Finding("missing-revision", severity, link.path, name, detail, pull)
+        for digest, finding in worst.items():
+            yield Fault(finding, (ManifestRevisionLink(name, digest),))
+
+    def _uploads(self, repository: Repository) -> Iterator[Fault]:
+        for id_, upload in repository.uploads.items():
+            times: list[datetime] = [one.started for one in upload.pending]
+            started = upload.started or (min(times) if times else upload.modified)
+            if started is not None and started <= self._snapshot.started - OLD:
+                held = upload.bytes + sum(one.bytes for one in upload.pending)
+                least = "" if self._snapshot.pending_known else "at least "
+                detail = f"begun {started:%Y-%m-%d %H:%M} UTC, it holds {least}{held} bytes"
+                path = f"{uploads_root(repository.name)}/{id_}"
+                yield Fault(Finding("old-upload", "warning", path, repository.name, detail, str(_UNREAD)))
+
+
+_ALTERED = "its content has another digest"
+_UNREAD = Answer(note="no pull reads it")
+_UNUSED = Answer(note="no manifest refers to it")
+_BAD_CONFIG = Answer(other=True, note="cannot read it")
+_OTHER = Answer(other=True)
+_KINDS_OF_MANIFESTS: dict[str, Kind] = {
+    "damaged": "damaged-manifest",
+    "": "damaged-manifest",
+    "large": "large-manifest",
+    "type": "unknown-manifest",
+}
+
+
+def _child_name(child: Reference) -> str:
+    if child.platform == NO_PLATFORM:
+        return "an attestation"
+    return f"the manifest for {child.platform}" if child.platform else "a manifest"
+
+
+def _platforms(children: Sequence[Reference]) -> str:
+    """Name the platforms of some children, the first few."""
+    names = list(dict.fromkeys(child.platform for child in children if child.platform))
+    if not names:
+        return f"{len(children)} other{'s' if len(children) > 1 else ''}"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _broken(how: Broken, spec: PathSpec, repository: str, answer: Answer) -> Fault:
+    if how == "empty":
+        return _fault("empty-link", spec, repository, "it is empty", answer)
+    return _fault("malformed-link", spec, repository, "it names no digest", answer)
+
+
+def _fault(
+    kind: Kind,
+    spec: PathSpec,
+    repository: str,
+    detail: str,
+    pull: Answer,
+    *absent: PathSpec,
+    tag: str = "",
+) -> Fault:
+    severity: Severity = "warning" if pull.works else "error"
+    return Fault(Finding(kind, severity, spec.path, repository, detail, str(pull)), absent, tag)

@@ -1,0 +1,394 @@
+"""Everything under a directory, in order of names, by as few requests as may be.
+
+A service lists in two ways. *Flat*, one request gives a thousand keys of a whole subtree, whatever its
+directories are: the best way where all is wanted. *By directory*, one request gives what lies directly in a
+directory and nothing below it: the best way where directories are skipped. So a walk begins flat. Where a
+page does not hold a subtree whole, its directory is listed, and what the page held is still used. Once the
+function that looks at everything has skipped a directory, the walk goes on by directory: it will skip others.
+
+Names are compared component by component, so that what lies under "a" comes before "a-b", whatever order the
+service lists in: "a-b/x" comes before "a/x" on AWS, by bytes. All that is relied upon is that the keys of one
+directory follow each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from os.path import commonprefix
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regfs.errors import BucketNotFoundError
+from regfs.filesystem.tree import by_name
+from regfs.s3.objects import ListPage
+from regfs.store.listing import divide
+
+if TYPE_CHECKING:
+    from regfs.filesystem.tree import Info, RegistryTree
+    from regfs.s3.objects import ObjectInfo
+
+AT_ONCE = 16
+"""Directories that are listed at the same time with ``parallelwalk``."""
+
+
+class SkipDir(Exception):  # noqa: N818 - the registry's name (Go: ErrSkipDir)
+    """Raised by the function given to :meth:`StorageDriver.walk`: do not descend into this directory."""
+
+
+class StopWalk(Exception):  # noqa: N818 - the registry's word (Go: ErrFilledBuffer)
+    """Raised by the function given to :meth:`StorageDriver.walk`: enough, end quietly."""
+
+
+class Listing(NamedTuple):
+    """What lies directly in a directory, sorted, and of some directories among it what they hold."""
+
+    entries: list[Info]
+    contents: dict[str, list[ObjectInfo]]
+    """All that they hold."""
+    begun: dict[str, list[ObjectInfo]]
+    """The first page of it."""
+
+
+async def read(
+    fs: RegistryTree,
+    path: str,
+    *,
+    flat: bool = True,
+    after: str = "",
+    known: Sequence[ObjectInfo] | None = None,
+) -> Listing:
+    """List a directory, or what comes behind a name in it.
+
+    Parameters
+    ----------
+    fs : RegistryTree
+        Where.
+    path : str
+        The directory.
+    flat : bool
+        Whether to try first if one flat page holds all of it; if so, directories that some services list
+        for a while after their last file are not among the entries.
+    after : str
+        The name.
+    known : sequence of ObjectInfo, optional
+        The first keys of the subtree, if they were listed before.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing lies under `path`.
+    """
+    prefix = fs.space.prefix(path)
+    start = prefix + after if after else ""
+    if known is None and flat:
+        page = await fs.client.list_page(prefix, start_after=start)
+        if not page.token:
+            if not page.objects and path != "/":
+                raise fs._not_found(path)  # noqa: SLF001 - both are one filesystem
+            return _split(fs, path, page.objects)
+        known = page.objects
+    contents, begun = _known(fs, path, known) if known else ({}, {})
+    return Listing(await fs.children(path, start_after=after), contents, begun)
+
+
+def _child(fs: RegistryTree, path: str, key: str) -> str:
+    """Give the directory directly in `path` that a key lies in; "" for a file."""
+    base = len(fs.space.prefix(path))
+    head, slash, _ = key[base:].partition("/")
+    return fs.space.path(key[: base + len(head)]) if head and slash else ""
+
+
+def _known(
+    fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]
+) -> tuple[dict[str, list[ObjectInfo]], dict[str, list[ObjectInfo]]]:
+    """Tell which directories some keys hold, if they are not the last; and which one all of them lie in."""
+    contents = _split(fs, path, objects).contents
+    last = _child(fs, path, objects[-1].key)
+    begun = {last: contents.pop(last)} if last in contents else {}
+    return contents, begun if len(begun.get(last, ())) == len(objects) else {}
+
+
+def _split(fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]) -> Listing:
+    """Sort the keys of a subtree into what lies directly in its directory, as RegistryTree.children does."""
+    base = len(fs.space.prefix(path))
+    files: list[Info] = []
+    heads: dict[str, list[ObjectInfo]] = {}
+    for item in objects:
+        head, slash, _ = item.key[base:].partition("/")
+        if slash:
+            heads.setdefault(head, []).append(item)
+        elif head and fs.space.addressable(item.key):
+            files.append(fs.describe(item))
+    contents: dict[str, list[ObjectInfo]] = {}
+    for head, items in heads.items():
+        key = items[0].key[: base + len(head)]
+        if head and fs.space.addressable(key):
+            contents[fs.space.path(key)] = items
+    folders = [fs._directory(name) for name in contents]  # noqa: SLF001 - both are one filesystem
+    return Listing(sorted(files + folders, key=by_name), contents, {})
+
+
+class Walk:
+    """One walk.
+
+    Parameters
+    ----------
+    fs : RegistryTree
+        Where.
+    look : callable
+        ``look(info)`` is called in the caller's thread with each file's and directory's properties, one call
+        at a time; it may raise :class:`SkipDir`.
+    run : callable
+        ``run(function, *args)`` waits for a coroutine function on the filesystem's loop.
+    """
+
+    def __init__(self, fs: RegistryTree, look: Callable[[Info], object], run: Callable[..., Any]) -> None:
+        self._fs = fs
+        self._look = look
+        self._run = run
+        self._flat = True
+        self._later: list[str] | None = None
+
+    def run(self, path: str) -> None:
+        """Walk a directory, parents before children and siblings in order.
+
+        Raises
+        ------
+        FileNotFoundError
+            Nothing lies under `path`. "/" may be empty.
+        """
+        self._enter(path, self._run(read, self._fs, path))
+
+    def run_after(self, path: str, start: str) -> None:
+        """Walk what comes behind `start` in order, whether it is there or not.
+
+        Raises
+        ------
+        FileNotFoundError
+            As for :meth:`run`.
+        """
+        after, top = tuple(start.split("/")), tuple(path.rstrip("/").split("/"))
+        if after <= top:
+            self.run(path)
+        elif after[: len(top)] != top:
+            self._run(self._require, path)
+        else:
+            self._run(self._require, path)
+            self._resume(path, after[len(top) :])
+
+    def run_parallel(self, path: str) -> None:
+        """Walk with several listings under way; parents before children, siblings in no order.
+
+        Raises
+        ------
+        FileNotFoundError
+            As for :meth:`run`.
+        """
+        first = self._run(read, self._fs, path)
+        self._later = []
+        running: dict[concurrent.futures.Future[Listing | None], str] = {}
+        try:
+            self._enter(path, first)
+            while self._later or running:
+                while self._later and len(running) < AT_ONCE:
+                    name = self._later.pop()
+                    assert self._fs.loop is not None  # noqa: S101 - the driver takes blocking filesystems only
+                    running[asyncio.run_coroutine_threadsafe(self._found(name), self._fs.loop)] = name
+                done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    name, listing = running.pop(future), future.result()
+                    if listing:
+                        self._enter(name, listing)
+        finally:
+            for future in running:
+                future.cancel()
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    async def _require(self, path: str) -> None:
+        if path != "/" and not await self._fs._is_prefix(path):  # noqa: SLF001 - both are one filesystem
+            raise self._fs._not_found(path)  # noqa: SLF001 - as above
+
+    def _resume(self, path: str, rest: tuple[str, ...]) -> None:
+        """Walk what comes behind a path that begins with `rest` under a directory."""
+        inner = f"{path.rstrip('/')}/{rest[0]}"
+        if rest[1:]:
+            self._resume(inner, rest[1:])
+        elif listing := self._run(self._found, inner):
+            self._enter(inner, listing)
+        if listing := self._run(self._found, path, rest[0]):
+            entries = [info for info in listing.entries if info["name"] > inner]
+            self._enter(path, Listing(entries, listing.contents, {}))
+
+    def _enter(self, path: str, listing: Listing) -> None:
+        """Look at everything in a directory and descend."""
+        folders = [entry["name"] for entry in listing.entries if entry["type"] == "directory"]
+        ahead = _Ahead(self._fs, path, folders, listing)
+        try:
+            for entry in listing.entries:
+                try:
+                    self._look(entry)
+                except SkipDir:
+                    self._flat = self._flat and entry["type"] != "directory"
+                    continue
+                name = entry["name"]
+                if entry["type"] != "directory":
+                    continue
+                if name not in ahead.contents and self._later is not None:
+                    self._later.append(name)
+                    continue
+                if name not in ahead.contents and name not in ahead.begun and self._flat:
+                    ahead.get(name, self._run)
+                if name in ahead.contents:
+                    self._show(name, ahead.contents.pop(name))
+                    continue
+                inside = self._run(self._found, name, "", ahead.begun.pop(name, None))
+                if inside:
+                    self._enter(name, inside)
+        finally:
+            ahead.close()
+
+    def _show(self, path: str, objects: Sequence[ObjectInfo]) -> None:
+        """Look at everything under a directory whose keys are all known."""
+        space, folder = self._fs.space, self._fs._directory  # noqa: SLF001 - both are one filesystem
+        prefix = space.prefix(path)
+        base, root = len(prefix), len(space.base)
+        shown: list[str] = []  # the directories that lead to the last key, as far as they were looked at
+        skipped: list[str] | None = None
+        for parts, item in sorted([(item.key[base:].split("/"), item) for item in objects]):
+            if skipped is not None and parts[: len(skipped)] == skipped:
+                continue
+            usable = space.addressable(item.key)
+            if parts[:-1] != shown:
+                depth = len(commonprefix([shown, parts[:-1]]))  # noqa: RUF071 - of lists, as is meant
+                del shown[depth:]
+                for name in parts[depth:-1]:
+                    shown.append(name)
+                    key = prefix + "/".join(shown)
+                    if not name or not (usable or space.addressable(key)):
+                        skipped = list(shown)
+                        break
+                    try:
+                        self._look(folder("/" + key[root:]))
+                    except SkipDir:
+                        self._flat = False
+                        skipped = list(shown)
+                        break
+                else:
+                    skipped = None
+            if usable and skipped is None:
+                with contextlib.suppress(SkipDir):
+                    self._look(self._fs.describe(item))
+
+    async def _found(
+        self, path: str, after: str = "", known: Sequence[ObjectInfo] | None = None
+    ) -> Listing | None:
+        """List a directory that may have vanished since it was seen; Go's drivers go on as well then."""
+        try:
+            return await read(self._fs, path, flat=self._flat, after=after, known=known)
+        except BucketNotFoundError:
+            raise
+        except FileNotFoundError:
+            return None
+
+
+class _Ahead:
+    """What lies in the directories of a directory, listed before the walk comes to them.
+
+    The first page tells how much lies in one of them. From then on the directories that follow are listed in
+    groups of about a page, each by the text that their names begin with, and the further the walk goes, the
+    more groups at once.
+
+    Parameters
+    ----------
+    fs : RegistryTree
+        Where.
+    path : str
+        The directory.
+    names : sequence of str
+        The directories in it, sorted.
+    listing : Listing
+        What is known of them already.
+
+    Attributes
+    ----------
+    contents, begun : dict
+        As those of a `Listing`.
+    """
+
+    def __init__(self, fs: RegistryTree, path: str, names: Sequence[str], listing: Listing) -> None:
+        self.contents = listing.contents
+        self.begun = listing.begun
+        self._fs = fs
+        self._path = path
+        self._names = names
+        self._texts: Iterator[str] | None = None
+        self._groups: deque[_Group] = deque()
+        self._width = 1
+
+    def get(self, name: str, run: Callable[..., Any]) -> None:
+        """List a directory as far as a page or two hold it: all of it, its first page or, rarely, nothing."""
+        key = self._fs.space.prefix(name)
+        while self._groups and not key.startswith(text := self._groups[0].text) and _before(text, key):
+            self._groups.popleft().page.cancel()  # its directories were skipped
+        if self._groups and key.startswith(self._groups[0].text):
+            page = run(self._result, self._groups.popleft())
+        else:
+            page = run(self._from, key)
+        if page.objects:
+            contents, self.begun = _known(self._fs, self._path, page.objects)
+            if not page.token:
+                contents = _split(self._fs, self._path, page.objects).contents
+                self.begun = {}
+            self.contents.update(contents)
+        if page.token and self._texts is None:
+            self._texts = self._divide(name)
+        self._width = min(2 * self._width, AT_ONCE)
+        while self._texts and len(self._groups) < self._width and (text := next(self._texts, "")):
+            assert self._fs.loop is not None  # noqa: S101 - the driver takes blocking filesystems only
+            future = asyncio.run_coroutine_threadsafe(self._group(text), self._fs.loop)
+            self._groups.append(_Group(text, future))
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        for group in self._groups:
+            group.page.cancel()
+
+    def _divide(self, name: str) -> Iterator[str]:
+        """Group the directories behind the first page, which began with `name`, by as many as it had."""
+        prefix = self._fs.space.prefix
+        known = {*self.contents, name}
+        new = [prefix(other) for other in self._names if other > name and other not in known]
+        old = [prefix(other) for other in self._names if other <= name or other in known]
+        return divide(new, old, len(known))
+
+    async def _from(self, key: str) -> ListPage:
+        """List a page from a directory on, so that it serves those that follow as well."""
+        return await self._fs.client.list_page(self._fs.space.prefix(self._path), start_after=key)
+
+    async def _result(self, group: _Group) -> ListPage:
+        return await asyncio.wrap_future(group.page)
+
+    async def _group(self, text: str) -> ListPage:
+        """List one page, or two, of the keys that begin with a text."""
+        page = await self._fs.client.list_page(text)
+        if page.token:
+            more = await self._fs.client.list_page(text, token=page.token)
+            page = ListPage(page.objects + more.objects, [], more.token)
+        return page
+
+
+def _before(text: str, key: str) -> bool:
+    """Tell whether a text that does not begin `key` begins directories that come before it by name."""
+    return text.rstrip("/") < key.rstrip("/")
+
+
+class _Group(NamedTuple):
+    """Directories that are listed together."""
+
+    text: str
+    """What their prefixes begin with."""
+    page: concurrent.futures.Future[ListPage]

@@ -1,0 +1,25 @@
+"""pyarrow's filesystem over regfs, for paths with and without a leading slash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyarrow.fs import FSSpecHandler
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from regfs.filesystem.spec import RegistryFileSystem
+
+
+class RegistryHandler(FSSpecHandler):
+    """What pyarrow calls; it compares listings with the path that it was given, as text."""
+
+    fs: RegistryFileSystem
+
+    def __reduce__(self) -> tuple[type[Self], tuple[RegistryFileSystem]]:
+        return type(self), (self.fs,)
+
+    def normalize_path(self, path: str) -> str:
+        """Return a path as listings have it."""
+        return "/" + path.strip("/")

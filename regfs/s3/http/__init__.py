@@ -1,0 +1,1 @@
+"""HTTP/1.1: messages, connections and the pool that keeps them."""

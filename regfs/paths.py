@@ -7,7 +7,6 @@ There is one form of path in regfs: the driver path, absolute, ``/a/b``. It lies
 from __future__ import annotations
 
 import errno
-import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -189,8 +188,3 @@ class KeySpace:
     def url(self, path: str) -> str:
         """Give the full URL of a driver path."""
         return f"{PROTOCOL}://{self.bucket}{path}"
-
-
-def stringify(path: str | os.PathLike[str]) -> str:
-    """Give a path-like object's text."""
-    return path if isinstance(path, str) else os.fspath(path)

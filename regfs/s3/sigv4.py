@@ -1,4 +1,4 @@
-"""Signature version 4 for S3, in headers and in URLs. Pure: what to sign is given, and the time as well.
+"""Signature version 4 for S3, in headers. Pure: what to sign is given, and the time as well.
 
 A request costs one HMAC and two short hashes. The key that depends on the day, the region and the
 credentials is kept, as are the parts of the header that do.
@@ -21,8 +21,6 @@ from urllib import parse
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 UNSIGNED = "UNSIGNED-PAYLOAD"
-MAX_EXPIRES = 7 * 24 * 3600
-"""Seconds that a presigned URL may be valid."""
 
 # What proxies and HTTP libraries change on the way; botocore leaves them out as well.
 _UNSIGNED_HEADERS = {
@@ -150,53 +148,6 @@ class Signer:
             f"{ALGORITHM} Credential={who}, SignedHeaders={names}, Signature={signature}"
         )
         return signed
-
-    def presign(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        credentials: Credentials,
-        expires: int,
-        now: float,
-    ) -> str:
-        """Give the query of a URL that carries its own signature.
-
-        Parameters
-        ----------
-        method : str
-            The HTTP method that it is for.
-        path : str
-            The path as it will be sent.
-        query : sequence of (str, str)
-            Other parameters, not encoded.
-        credentials : Credentials
-            Whose signature it is.
-        expires : int
-            Seconds that it is valid, 1 to :data:`MAX_EXPIRES`.
-        now : float
-            Seconds since the epoch.
-
-        Raises
-        ------
-        ValueError
-            `expires` is out of its bounds.
-        """
-        if not 1 <= expires <= MAX_EXPIRES:
-            raise ValueError(f"expires {expires!r}: must be 1 to {MAX_EXPIRES} seconds (7 days)")
-        stamp = self._time(now)
-        day = self._of_day(stamp[:8], credentials)
-        carried = [
-            ("X-Amz-Algorithm", ALGORITHM),
-            ("X-Amz-Credential", f"{credentials.access_key}/{day.scope}"),
-            ("X-Amz-Date", stamp),
-            ("X-Amz-Expires", str(expires)),
-            ("X-Amz-SignedHeaders", "host"),
-            *([("X-Amz-Security-Token", credentials.token)] if credentials.token else []),
-        ]
-        text = query_string([*query, *carried])
-        request = f"{method}\n{path}\n{text}\nhost:{self.host}\n\nhost\n{UNSIGNED}"
-        return f"{text}&X-Amz-Signature={self._signature(request, stamp, day)}"
 
     # -- inside ---------------------------------------------------------------------------------------
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 MIB = 2**20
 MIN_PART = 5 * MIB
 """The smallest part, in bytes, of all but the last (S3 API, "Multipart upload limits")."""
-MAX_PART = 5 * 2**30
-"""The largest part, copied part and single put, in bytes."""
 MAX_PARTS = 10_000
 MAX_OBJECT = 5 * 2**40
 """The largest object, in bytes."""

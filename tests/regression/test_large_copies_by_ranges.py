@@ -17,7 +17,9 @@ import pytest
 from regfs import DriverParameters, RegistryFileSystem, StorageDriver
 from regfs.s3.objects import ObjectInfo, PartInfo
 from regfs.store.transfer import copy_object
-from regfs.store.upload import IN_FLIGHT, MAX_OBJECT, MAX_PART, MAX_PARTS, Upload, part_size
+from regfs.store.upload import IN_FLIGHT, MAX_OBJECT, MAX_PARTS, Upload, part_size
+
+MAX_PART = 5 * 2**30  # S3 API, "Multipart upload limits"
 
 if TYPE_CHECKING:
     from proxy import CountingProxy, Request

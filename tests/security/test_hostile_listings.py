@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from security.conftest import OBJECT, answer
 
 import regfs.s3.client
-import regfs.s3.multipart
 from regfs import RegistryFileSystem, StorageDriver
 
 if TYPE_CHECKING:
@@ -335,7 +334,7 @@ class TestUploads:
     def test_a_listing_without_end_ends(
         self, make: Make, proxy: CountingProxy, monkeypatch: pytest.MonkeyPatch, markers: str
     ) -> None:
-        monkeypatch.setattr(regfs.s3.multipart, "MAX_PAGES", 20)
+        monkeypatch.setattr(regfs.s3.client, "MAX_PAGES", 20)
         numbers = count()
         limit = {"one": 1, "two in turn": 2, "ever another": 10**6}[markers]
         proxy.fault = lambda _: uploads([], following=f"m{next(numbers) % limit}")

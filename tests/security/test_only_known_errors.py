@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from security.conftest import OBJECT
 
 import regfs.s3.client
-import regfs.s3.multipart
 import regfs.s3.retry
 from regfs import DriverParameters, InvalidPathError, ParameterError, RegistryFileSystem, StorageDriver
 from regfs.parameters.table import PARAMETERS
@@ -301,7 +300,7 @@ def test_only_os_errors_come_out(
     """Of both faces, by both lanes, with headers and documents that are nearly or not at all S3's."""
     monkeypatch.setattr(regfs.s3.retry, "DEADLINE", 1.0)
     monkeypatch.setattr(regfs.s3.client, "EMPTY_PAGES", 20)
-    monkeypatch.setattr(regfs.s3.multipart, "MAX_PAGES", 20)
+    monkeypatch.setattr(regfs.s3.client, "MAX_PAGES", 20)
     proxy.clear()
     turn = iter(range(10**6))
 

@@ -32,7 +32,6 @@ RANGES = 11
 def fs(proxied_options: dict[str, Any], raw: Place, monkeypatch: pytest.MonkeyPatch) -> RegistryFileSystem:
     """A filesystem to which 64 KiB are much, and a file of a little more than ten times that."""
     monkeypatch.setattr(download, "RANGE", RANGE)
-    monkeypatch.setattr("regfs.filesystem.contents.RANGE", RANGE)
     raw.put("blob", DATA)
     return RegistryFileSystem(**proxied_options)
 

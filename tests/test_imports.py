@@ -56,7 +56,6 @@ def test_imports_point_downwards(module: str) -> None:
     assert "a relative import" not in IMPORTS[module]
 
 
-@pytest.mark.xfail(strict=True, reason="open files know the filesystem that opens them")
 def test_no_modules_import_each_other_in_a_circle() -> None:
     assert floors({module: ours - {""} for module, ours in OURS.items() if module})
 

@@ -160,7 +160,7 @@ class Remote:
         """List what :meth:`remove_tree` removes: ``use([(url, size), ...])`` is called from other threads."""
         from regfs.filesystem.waiting import sync
 
-        sync(self.fs.loop, self.fs.list_tree, self.path, self._reporting(use))
+        sync(self.fs.loop, self.fs.store.list_tree, self.path, self._reporting(use))
 
     def remove_tree(self, removed: Callable[[Sequence[tuple[str, int]]], object]) -> None:
         """Remove the file and everything under it as a directory.
@@ -169,7 +169,7 @@ class Remote:
         """
         from regfs.filesystem.waiting import sync
 
-        sync(self.fs.loop, self.fs.delete_tree, self.path, self._reporting(removed))
+        sync(self.fs.loop, self.fs.store.delete_tree, self.path, self._reporting(removed))
 
     def _reporting(self, use: Callable[[Sequence[tuple[str, int]]], object]) -> Callable[..., Any]:
         space = self.fs.space

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
-from fsspec.callbacks import Callback
-
 from regfs.cli.sides import Local, Remote, Step, in_thread
 from regfs.filesystem.waiting import sync
 from regfs.store.transfer import copy_object, gather
@@ -39,17 +37,6 @@ class Result:
     files: int = 0
     bytes: int = 0
     skipped: set[Local | Remote] = field(default_factory=set)
-
-
-class _Advance(Callback):  # type: ignore[misc]  # fsspec has no types
-    """Tells a function of the bytes that have come."""
-
-    def __init__(self, advance: Callable[[int], object]) -> None:
-        super().__init__()
-        self._advance = advance
-
-    def relative_update(self, inc: int = 1) -> None:
-        self._advance(inc)
 
 
 def transfer(
@@ -124,7 +111,7 @@ def lacking(steps: Sequence[Step]) -> list[Step]:
 async def _is_there(side: Local | Remote) -> bool:
     if isinstance(side, Local):
         return await asyncio.to_thread(os.path.lexists, side.path)
-    return await side.fs._isfile(side.path)  # noqa: SLF001 - fsspec's name for the coroutine
+    return await side.fs.store.find(side.path) is not None
 
 
 async def _carry(step: Step, clobber: bool, advance: Callable[[int], object]) -> bool:
@@ -132,16 +119,14 @@ async def _carry(step: Step, clobber: bool, advance: Callable[[int], object]) ->
     source, target = step.source, step.target
     try:
         if isinstance(source, Local) and isinstance(target, Remote):
-            mode = "overwrite" if clobber else "create"
-            await target.fs._put_file(  # noqa: SLF001 - as above
-                source.path, target.path, mode=mode, callback=_Advance(advance)
-            )
+            upload = target.fs.store.new_upload(target.path, exclusive=not clobber, total=step.size)
+            await target.fs.store.send_file(source.path, upload, progress=advance)
         elif isinstance(source, Remote) and isinstance(target, Local):
-            await _down(source, target, _Advance(advance))
+            await _down(source, target, advance)
         elif isinstance(source, Remote) and isinstance(target, Remote):
             if together(source.fs, target.fs):
-                info = await source.fs.client.head(source.fs.space.key(source.path))
-                await copy_object(target.fs.client, info, target.fs.space.key(target.path))
+                info = await source.fs.store.head(source.path)
+                await copy_object(target.fs.client, info, target.fs.store.key(target.path))
                 advance(step.size)
             else:
                 await _across(source, target, "wb" if clobber else "xb", advance)
@@ -157,9 +142,9 @@ async def _check(step: Step) -> None:
     if isinstance(step.target, Local):
         return  # every byte was counted on its way
     fs, path = step.target.fs, step.target.path
-    found = (await fs.client.head(fs.space.key(path))).size
-    if found != step.size:
-        text = f"the copy has {found} instead of {step.size} bytes; {step.source} is kept"
+    size = (await fs.store.head(path)).size
+    if size != step.size:
+        text = f"the copy has {size} instead of {step.size} bytes; {step.source} is kept"
         raise OSError(errno.EIO, text, str(step.target))
 
 
@@ -174,17 +159,17 @@ def together(source: RegistryFileSystem, target: RegistryFileSystem) -> bool:
     return place(source) == place(target)
 
 
-async def _down(source: Remote, target: Local, callback: Callback) -> None:
+async def _down(source: Remote, target: Local, advance: Callable[[int], object]) -> None:
     """Write a local file. A link is written through; a pipe or device gets the bytes as they come."""
     path, mode = await asyncio.to_thread(_resolve, target.path)
     if stat.S_ISREG(mode):
-        await source.fs._get_file(source.path, path, callback=callback)  # noqa: SLF001 - as above
+        await source.fs.store.save(source.path, path, progress=advance)
         return
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
     file = await asyncio.to_thread(open, path, "wb")
     with file:
-        await source.fs._get_file(source.path, file, callback=callback)  # noqa: SLF001 - as above
+        await source.fs.store.save(source.path, file, progress=advance)
 
 
 def _resolve(path: str) -> tuple[str, int]:
@@ -200,7 +185,7 @@ def _resolve(path: str) -> tuple[str, int]:
 async def _across(source: Remote, target: Remote, mode: str, advance: Callable[[int], object]) -> None:
     """Copy through this machine, in the memory of one upload."""
     async with await source.fs.open_async(source.path) as file:
-        upload = await target.fs.open_upload(target.path, mode)
+        upload = await target.fs.store.open_upload(target.path, mode)
         upload.stored = advance
         try:
             while data := await file.read(_BLOCK):

@@ -164,11 +164,10 @@ class _Removal:
 
     def _abort(self, uploads: Sequence[PendingUpload], left: Counter[str], listed: bool) -> None:
         from regfs.filesystem.waiting import sync
-        from regfs.store.pending import abort
 
         batch: list[PendingUpload] = []
         try:
-            sync(self._fs.loop, abort, self._fs.client, uploads, batch.append)
+            sync(self._fs.loop, self._fs.store.abort_uploads, uploads, batch.append)
         finally:
             self._aborted += batch
             if not listed and not self._out.as_json:
@@ -179,10 +178,9 @@ class _Removal:
     def _remove(self, paths: Sequence[str]) -> None:
         """Remove the files beside uploads of which none is left."""
         from regfs.filesystem.waiting import sync
-        from regfs.store.transfer import delete_keys
 
-        keys = [self._fs.space.key(name) for path in paths for name in self._files[path]]
-        sync(self._fs.loop, delete_keys, self._fs.client, keys)
+        names = [name for path in paths for name in self._files[path]]
+        sync(self._fs.loop, self._fs.store.delete, names)
         self._removed.update((path, self._files[path]) for path in paths)
 
     def _report(self) -> None:

@@ -215,7 +215,7 @@ class _Examination:
 
     async def _pending(self, fs: RegistryFileSystem) -> None:
         try:
-            old = await fs._uploads(OLD)  # noqa: SLF001 - the coroutine of a public method
+            old = await fs.store.uploads(OLD)
         except OSError as exc:
             self._note(skipped("pending uploads", f"cannot be listed: {exc.strerror}"))
             return

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, BinaryIO
 
-from regfs.driver.reader import open_reader
+from regfs.driver.reader import BodyReader, open_body
 from regfs.driver.walk import StopWalk, Walk, read
 from regfs.driver.writer import FileWriter
 from regfs.errors import BucketNotFoundError, InvalidOffsetError, PathNotFoundError, UnsupportedMethodError
@@ -22,6 +22,7 @@ from regfs.filesystem.waiting import sync
 from regfs.parameters.config import KINDS
 from regfs.paths import check_driver_path
 from regfs.s3.client import MAX_PRESIGN
+from regfs.store.store import Entry, Store
 
 _BLOCK = 2**20
 _ZEROS = memoryview(bytes(_BLOCK))
@@ -96,7 +97,7 @@ class StorageDriver:
             The endpoint cannot be reached; after at most ten seconds.
         """
         driver = cls(RegistryFileSystem(**parameters), name)
-        sync(driver.fs.loop, driver.fs.client.list_page, driver.fs.space.base, limit=1)
+        sync(driver.fs.loop, driver.fs.store.check)
         return driver
 
     @property
@@ -110,7 +111,7 @@ class StorageDriver:
     # -- whole files ----------------------------------------------------------------------------------
 
     def get_content(self, path: str) -> bytes:
-        """Read a file whole, by one GET.
+        """Read a file whole: by one GET up to 16 MiB, by several at once beyond.
 
         Raises
         ------
@@ -118,13 +119,13 @@ class StorageDriver:
             There is no such file.
         """
         with self._errors(path):
-            data: bytes = self._run(self.fs.read_key, self._check(path))
+            data: bytes = self._run(self._store.read, self._check(path))
             return data
 
     def put_content(self, path: str, content: bytes) -> None:
         """Store a file whole, replacing what was there; by one PUT up to ``chunksize``."""
         with self._errors(path):
-            self._run(self.fs._pipe_file, self._check(path), content)  # noqa: SLF001 - the same object's face
+            self._run(self._store.write, self._check(path), content)
 
     # -- streams --------------------------------------------------------------------------------------
 
@@ -145,8 +146,8 @@ class StorageDriver:
         """
         self._check_offset(path, offset)
         with self._errors(path):
-            stream = self._run(open_reader, self.fs, self._check(path), offset, verify)
-        return io.BufferedReader(stream, _BLOCK)
+            body, verifier = self._run(open_body, self._store, self._check(path), offset, verify=verify)
+        return io.BufferedReader(BodyReader(self.fs, body, self._store.url(path), verifier), _BLOCK)
 
     def read_stream(self, path: str, offset: int = 0) -> BinaryIO:
         """Open a file for reading; v2.0.0-alpha.2's name of :meth:`reader`."""
@@ -194,7 +195,7 @@ class StorageDriver:
         upload = None
         try:
             with self._errors(path):
-                upload = self._run(self.fs.open_at, path, offset)
+                upload = self._run(self._store.open_at, path, offset)
             while (gap := offset - upload.size) > 0:
                 self._run(upload.write, _ZEROS[:gap])
             while data := reader.read(_BLOCK):
@@ -219,7 +220,7 @@ class StorageDriver:
             Neither is there. "/" always is.
         """
         with self._errors(path):
-            return _file_info(self._run(self.fs._info, self._check(path, root=True)))  # noqa: SLF001 - as above
+            return _file_info(self._run(self._store.stat, self._check(path, root=True)))
 
     def list(self, path: str) -> list[str]:
         """List the driver paths directly under a directory, sorted; one LIST for each 1,000, "/" one more.
@@ -232,10 +233,12 @@ class StorageDriver:
         path = self._check(path, root=True)
         with self._errors(path):
             if path == "/":  # an empty store must look empty at once, and this is rarely asked and small
-                entries = self._run(read, self.fs, path).entries
+                entries = self._run(read, self._store, path).entries
             else:
-                entries = self._run(self.fs.children, path)
-        return list(dict.fromkeys(info["name"] for info in entries))
+                entries = self._run(self._store.children, path)
+            if entries is None:
+                raise self._store.not_found(path)
+        return list(dict.fromkeys(entry.path for entry in entries))
 
     def walk(self, path: str, fn: Callable[[FileInfo], object], start_after: str | None = None) -> None:
         """Call a function for everything under a directory, parents before children, in order of names.
@@ -270,7 +273,9 @@ class StorageDriver:
             with self._errors(path):  # around the requests alone: what `fn` raises is its own
                 return self._run(function, *args)
 
-        walk = Walk(self.fs, lambda info: fn(_file_info(info)), run)
+        loop = self.fs.loop
+        assert loop is not None  # noqa: S101 - __init__ takes blocking filesystems only
+        walk = Walk(self._store, loop, lambda entry: fn(_file_info(entry)), run)
         with suppress(StopWalk):
             if start_after:
                 walk.run_after(path, self._check(start_after))
@@ -291,7 +296,7 @@ class StorageDriver:
         """
         self._check(dest)
         with self._errors(source):
-            self._run(self.fs._mv_file, self._check(source), dest)  # noqa: SLF001 - as above
+            self._run(self._store.move, self._check(source), dest)
 
     def delete(self, path: str) -> None:
         """Delete a file and everything under it as a directory.
@@ -304,7 +309,7 @@ class StorageDriver:
             Some keys could not be deleted; they are named together.
         """
         with self._errors(path):
-            self._run(self.fs.delete_tree, self._check(path))
+            self._run(self._store.delete_tree, self._check(path))
 
     # -- URLs -----------------------------------------------------------------------------------------
 
@@ -355,8 +360,12 @@ class StorageDriver:
             text = f"invalid offset {offset}, it must not be negative"
             raise InvalidOffsetError(text, path, self._name, offset)
 
-    def _run(self, function: Callable[..., Any], *args: Any) -> Any:
-        return sync(self.fs.loop, function, *args)
+    @property
+    def _store(self) -> Store:
+        return self.fs.store
+
+    def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return sync(self.fs.loop, function, *args, **kwargs)
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
@@ -369,8 +378,9 @@ class StorageDriver:
             raise PathNotFoundError("path not found", path, self._name) from exc
 
 
-def _file_info(info: dict[str, Any]) -> FileInfo:
-    return FileInfo(info["name"], info["size"], info.get("LastModified"), info["type"] == "directory")
+def _file_info(entry: Entry) -> FileInfo:
+    item = entry.object
+    return FileInfo(entry.path, item.size if item else 0, item.modified if item else None, item is None)
 
 
 def create(name: str, parameters: Mapping[str, Any]) -> StorageDriver:

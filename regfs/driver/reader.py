@@ -6,16 +6,18 @@ import io
 import os
 from typing import TYPE_CHECKING, Any
 
-from regfs.filesystem.waiting import sync
+from regfs.filesystem.waiting import call_soon, sync
 from regfs.store.verify import Verifier, promised
 
 if TYPE_CHECKING:
-    from regfs.filesystem.spec import RegistryFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
     from regfs.s3.body import Body
+    from regfs.store.store import Store
 
 
-async def open_reader(fs: RegistryFileSystem, path: str, offset: int, verify: bool) -> BodyReader:
-    """Open a file from an offset on.
+async def open_body(store: Store, path: str, offset: int, *, verify: bool) -> tuple[Body, Verifier | None]:
+    """Open a file from an offset on, and return its body and verifier.
 
     Raises
     ------
@@ -26,9 +28,8 @@ async def open_reader(fs: RegistryFileSystem, path: str, offset: int, verify: bo
         promised(path)
         if offset:
             raise ValueError(f"offset {offset}: only a whole blob can be verified")
-    body = await fs.client.open(fs.space.key(path), offset)
-    verifier = Verifier(fs.space, path, body.info.size) if verify else None
-    return BodyReader(fs, body, fs.space.url(path), verifier)
+    body = await store.open_body(path, offset)
+    return body, Verifier(store.space, path, body.info.size) if verify else None
 
 
 class BodyReader(io.RawIOBase):
@@ -36,8 +37,8 @@ class BodyReader(io.RawIOBase):
 
     Parameters
     ----------
-    fs : RegistryFileSystem
-        Whose loop the response lives on.
+    fs : AsyncFileSystem
+        The filesystem on whose loop the response lives.
     body : Body
         The response.
     name : str
@@ -48,9 +49,7 @@ class BodyReader(io.RawIOBase):
 
     mode = "rb"
 
-    def __init__(
-        self, fs: RegistryFileSystem, body: Body, name: str, verifier: Verifier | None = None
-    ) -> None:
+    def __init__(self, fs: AsyncFileSystem, body: Body, name: str, verifier: Verifier | None = None) -> None:
         super().__init__()
         self.name = name
         self._pid = os.getpid()
@@ -71,16 +70,16 @@ class BodyReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer; less only at the end."""
         self._check_open()
-        view = memoryview(buffer).cast("B")
-        count: int = sync(self._fs.loop, self._body.into, view)
-        if self._verifier:
-            self._verifier.feed(self._verifier.at, view[:count])
+        with memoryview(buffer).cast("B") as view:
+            count: int = sync(self._fs.loop, self._body.into, view)
+            if self._verifier:
+                self._verifier.feed(self._verifier.at, view[:count])
         return count
 
     def close(self) -> None:
         """Give the connection back, or drop it if the stream was not read to its end."""
         if not self.closed and self._pid == os.getpid():  # in a forked child it is the parent's
-            self._fs.call_soon(self._body.close)
+            call_soon(self._fs.loop, self._body.close)
         super().close()
 
     def _check_open(self) -> None:

@@ -21,13 +21,11 @@ from collections.abc import Callable, Iterator, Sequence
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regfs.errors import BucketNotFoundError
-from regfs.filesystem.tree import by_name
 from regfs.s3.objects import ListPage
 from regfs.store.listing import divide
+from regfs.store.store import Entry, Store, entry_order
 
 if TYPE_CHECKING:
-    from regfs.filesystem.tree import Info, RegistryTree
     from regfs.s3.objects import ObjectInfo
 
 AT_ONCE = 16
@@ -45,7 +43,7 @@ class StopWalk(Exception):  # noqa: N818 - the registry's word (Go: ErrFilledBuf
 class Listing(NamedTuple):
     """What lies directly in a directory, sorted, and of some directories among it what they hold."""
 
-    entries: list[Info]
+    entries: list[Entry]
     contents: dict[str, list[ObjectInfo]]
     """All that they hold."""
     begun: dict[str, list[ObjectInfo]]
@@ -53,19 +51,19 @@ class Listing(NamedTuple):
 
 
 async def read(
-    fs: RegistryTree,
+    store: Store,
     path: str,
     *,
     flat: bool = True,
     after: str = "",
     known: Sequence[ObjectInfo] | None = None,
-) -> Listing:
+) -> Listing | None:
     """List a directory, or what comes behind a name in it.
 
     Parameters
     ----------
-    fs : RegistryTree
-        Where.
+    store : Store
+        The bucket.
     path : str
         The directory.
     flat : bool
@@ -76,59 +74,58 @@ async def read(
     known : sequence of ObjectInfo, optional
         The first keys of the subtree, if they were listed before.
 
-    Raises
-    ------
-    FileNotFoundError
-        Nothing lies under `path`.
+    Returns
+    -------
+    Listing or None
+        None: nothing lies under `path`, which is not "/".
     """
-    prefix = fs.space.prefix(path)
+    prefix = store.space.prefix(path)
     start = prefix + after if after else ""
     if known is None and flat:
-        page = await fs.client.list_page(prefix, start_after=start)
+        page = await store.client.list_page(prefix, start_after=start)
         if not page.token:
-            if not page.objects and path != "/":
-                raise fs._not_found(path)  # noqa: SLF001 - both are one filesystem
-            return _split(fs, path, page.objects)
+            return _split(store, path, page.objects) if page.objects or path == "/" else None
         known = page.objects
-    contents, begun = _known(fs, path, known) if known else ({}, {})
-    return Listing(await fs.children(path, start_after=after), contents, begun)
+    contents, begun = _known(store, path, known) if known else ({}, {})
+    entries = await store.children(path, start_after=after)
+    return None if entries is None else Listing(entries, contents, begun)
 
 
-def _child(fs: RegistryTree, path: str, key: str) -> str:
+def _child(store: Store, path: str, key: str) -> str:
     """Give the directory directly in `path` that a key lies in; "" for a file."""
-    base = len(fs.space.prefix(path))
+    base = len(store.space.prefix(path))
     head, slash, _ = key[base:].partition("/")
-    return fs.space.path(key[: base + len(head)]) if head and slash else ""
+    return store.space.path(key[: base + len(head)]) if head and slash else ""
 
 
 def _known(
-    fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]
+    store: Store, path: str, objects: Sequence[ObjectInfo]
 ) -> tuple[dict[str, list[ObjectInfo]], dict[str, list[ObjectInfo]]]:
     """Tell which directories some keys hold, if they are not the last; and which one all of them lie in."""
-    contents = _split(fs, path, objects).contents
-    last = _child(fs, path, objects[-1].key)
+    contents = _split(store, path, objects).contents
+    last = _child(store, path, objects[-1].key)
     begun = {last: contents.pop(last)} if last in contents else {}
     return contents, begun if len(begun.get(last, ())) == len(objects) else {}
 
 
-def _split(fs: RegistryTree, path: str, objects: Sequence[ObjectInfo]) -> Listing:
-    """Sort the keys of a subtree into what lies directly in its directory, as RegistryTree.children does."""
-    base = len(fs.space.prefix(path))
-    files: list[Info] = []
+def _split(store: Store, path: str, objects: Sequence[ObjectInfo]) -> Listing:
+    """Sort the keys of a subtree into what lies directly in its directory, as Store.children does."""
+    base = len(store.space.prefix(path))
+    files: list[Entry] = []
     heads: dict[str, list[ObjectInfo]] = {}
     for item in objects:
         head, slash, _ = item.key[base:].partition("/")
         if slash:
             heads.setdefault(head, []).append(item)
-        elif head and fs.space.addressable(item.key):
-            files.append(fs.describe(item))
+        elif head and store.space.addressable(item.key):
+            files.append(Entry(store.space.path(item.key), item))
     contents: dict[str, list[ObjectInfo]] = {}
     for head, items in heads.items():
         key = items[0].key[: base + len(head)]
-        if head and fs.space.addressable(key):
-            contents[fs.space.path(key)] = items
-    folders = [fs._directory(name) for name in contents]  # noqa: SLF001 - both are one filesystem
-    return Listing(sorted(files + folders, key=by_name), contents, {})
+        if head and store.space.addressable(key):
+            contents[store.space.path(key)] = items
+    folders = [Entry(name) for name in contents]
+    return Listing(sorted(files + folders, key=entry_order), contents, {})
 
 
 class Walk:
@@ -136,17 +133,26 @@ class Walk:
 
     Parameters
     ----------
-    fs : RegistryTree
-        Where.
+    store : Store
+        The bucket.
+    loop : asyncio.AbstractEventLoop
+        Runs the listings ahead.
     look : callable
-        ``look(info)`` is called in the caller's thread with each file's and directory's properties, one call
-        at a time; it may raise :class:`SkipDir`.
+        ``look(entry)`` is called in the caller's thread with each file and directory, one call at a
+        time; it may raise :class:`SkipDir`.
     run : callable
         ``run(function, *args)`` waits for a coroutine function on the filesystem's loop.
     """
 
-    def __init__(self, fs: RegistryTree, look: Callable[[Info], object], run: Callable[..., Any]) -> None:
-        self._fs = fs
+    def __init__(
+        self,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        look: Callable[[Entry], object],
+        run: Callable[..., Any],
+    ) -> None:
+        self._store = store
+        self._loop = loop
         self._look = look
         self._run = run
         self._flat = True
@@ -160,7 +166,7 @@ class Walk:
         FileNotFoundError
             Nothing lies under `path`. "/" may be empty.
         """
-        self._enter(path, self._run(read, self._fs, path))
+        self._enter(path, self._run(self._top, path))
 
     def run_after(self, path: str, start: str) -> None:
         """Walk what comes behind `start` in order, whether it is there or not.
@@ -187,7 +193,7 @@ class Walk:
         FileNotFoundError
             As for :meth:`run`.
         """
-        first = self._run(read, self._fs, path)
+        first = self._run(self._top, path)
         self._later = []
         running: dict[concurrent.futures.Future[Listing | None], str] = {}
         try:
@@ -195,8 +201,7 @@ class Walk:
             while self._later or running:
                 while self._later and len(running) < AT_ONCE:
                     name = self._later.pop()
-                    assert self._fs.loop is not None  # noqa: S101 - the driver takes blocking filesystems only
-                    running[asyncio.run_coroutine_threadsafe(self._found(name), self._fs.loop)] = name
+                    running[asyncio.run_coroutine_threadsafe(self._found(name), self._loop)] = name
                 done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     name, listing = running.pop(future), future.result()
@@ -209,8 +214,14 @@ class Walk:
     # -- inside ---------------------------------------------------------------------------------------
 
     async def _require(self, path: str) -> None:
-        if path != "/" and not await self._fs._is_prefix(path):  # noqa: SLF001 - both are one filesystem
-            raise self._fs._not_found(path)  # noqa: SLF001 - as above
+        if path != "/" and not await self._store.is_prefix(path):
+            raise self._store.not_found(path)
+
+    async def _top(self, path: str) -> Listing:
+        listing = await read(self._store, path)
+        if listing is None:
+            raise self._store.not_found(path)
+        return listing
 
     def _resume(self, path: str, rest: tuple[str, ...]) -> None:
         """Walk what comes behind a path that begins with `rest` under a directory."""
@@ -220,22 +231,22 @@ class Walk:
         elif listing := self._run(self._found, inner):
             self._enter(inner, listing)
         if listing := self._run(self._found, path, rest[0]):
-            entries = [info for info in listing.entries if info["name"] > inner]
+            entries = [entry for entry in listing.entries if entry.path > inner]
             self._enter(path, Listing(entries, listing.contents, {}))
 
     def _enter(self, path: str, listing: Listing) -> None:
         """Look at everything in a directory and descend."""
-        folders = [entry["name"] for entry in listing.entries if entry["type"] == "directory"]
-        ahead = _Ahead(self._fs, path, folders, listing)
+        folders = [entry.path for entry in listing.entries if entry.object is None]
+        ahead = _Ahead(self._store, self._loop, path, folders, listing)
         try:
             for entry in listing.entries:
                 try:
                     self._look(entry)
                 except SkipDir:
-                    self._flat = self._flat and entry["type"] != "directory"
+                    self._flat = self._flat and entry.object is not None
                     continue
-                name = entry["name"]
-                if entry["type"] != "directory":
+                name = entry.path
+                if entry.object is not None:
                     continue
                 if name not in ahead.contents and self._later is not None:
                     self._later.append(name)
@@ -253,7 +264,7 @@ class Walk:
 
     def _show(self, path: str, objects: Sequence[ObjectInfo]) -> None:
         """Look at everything under a directory whose keys are all known."""
-        space, folder = self._fs.space, self._fs._directory  # noqa: SLF001 - both are one filesystem
+        space = self._store.space
         prefix = space.prefix(path)
         base, root = len(prefix), len(space.base)
         shown: list[str] = []  # the directories that lead to the last key, as far as they were looked at
@@ -272,7 +283,7 @@ class Walk:
                         skipped = list(shown)
                         break
                     try:
-                        self._look(folder("/" + key[root:]))
+                        self._look(Entry("/" + key[root:]))
                     except SkipDir:
                         self._flat = False
                         skipped = list(shown)
@@ -281,18 +292,13 @@ class Walk:
                     skipped = None
             if usable and skipped is None:
                 with contextlib.suppress(SkipDir):
-                    self._look(self._fs.describe(item))
+                    self._look(Entry(space.path(item.key), item))
 
     async def _found(
         self, path: str, after: str = "", known: Sequence[ObjectInfo] | None = None
     ) -> Listing | None:
-        """List a directory that may have vanished since it was seen; Go's drivers go on as well then."""
-        try:
-            return await read(self._fs, path, flat=self._flat, after=after, known=known)
-        except BucketNotFoundError:
-            raise
-        except FileNotFoundError:
-            return None
+        """List a directory, or return None where it has vanished since it was seen, as Go's drivers do."""
+        return await read(self._store, path, flat=self._flat, after=after, known=known)
 
 
 class _Ahead:
@@ -304,8 +310,10 @@ class _Ahead:
 
     Parameters
     ----------
-    fs : RegistryTree
-        Where.
+    store : Store
+        The bucket.
+    loop : asyncio.AbstractEventLoop
+        Runs the listings.
     path : str
         The directory.
     names : sequence of str
@@ -319,10 +327,18 @@ class _Ahead:
         As those of a `Listing`.
     """
 
-    def __init__(self, fs: RegistryTree, path: str, names: Sequence[str], listing: Listing) -> None:
+    def __init__(
+        self,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        path: str,
+        names: Sequence[str],
+        listing: Listing,
+    ) -> None:
         self.contents = listing.contents
         self.begun = listing.begun
-        self._fs = fs
+        self._store = store
+        self._loop = loop
         self._path = path
         self._names = names
         self._texts: Iterator[str] | None = None
@@ -331,7 +347,7 @@ class _Ahead:
 
     def get(self, name: str, run: Callable[..., Any]) -> None:
         """List a directory as far as a page or two hold it: all of it, its first page or, rarely, nothing."""
-        key = self._fs.space.prefix(name)
+        key = self._store.space.prefix(name)
         while self._groups and not key.startswith(text := self._groups[0].text) and _before(text, key):
             self._groups.popleft().page.cancel()  # its directories were skipped
         if self._groups and key.startswith(self._groups[0].text):
@@ -339,17 +355,16 @@ class _Ahead:
         else:
             page = run(self._from, key)
         if page.objects:
-            contents, self.begun = _known(self._fs, self._path, page.objects)
+            contents, self.begun = _known(self._store, self._path, page.objects)
             if not page.token:
-                contents = _split(self._fs, self._path, page.objects).contents
+                contents = _split(self._store, self._path, page.objects).contents
                 self.begun = {}
             self.contents.update(contents)
         if page.token and self._texts is None:
             self._texts = self._divide(name)
         self._width = min(2 * self._width, AT_ONCE)
         while self._texts and len(self._groups) < self._width and (text := next(self._texts, "")):
-            assert self._fs.loop is not None  # noqa: S101 - the driver takes blocking filesystems only
-            future = asyncio.run_coroutine_threadsafe(self._group(text), self._fs.loop)
+            future = asyncio.run_coroutine_threadsafe(self._group(text), self._loop)
             self._groups.append(_Group(text, future))
 
     def close(self) -> None:
@@ -359,7 +374,7 @@ class _Ahead:
 
     def _divide(self, name: str) -> Iterator[str]:
         """Group the directories behind the first page, which began with `name`, by as many as it had."""
-        prefix = self._fs.space.prefix
+        prefix = self._store.space.prefix
         known = {*self.contents, name}
         new = [prefix(other) for other in self._names if other > name and other not in known]
         old = [prefix(other) for other in self._names if other <= name or other in known]
@@ -367,16 +382,16 @@ class _Ahead:
 
     async def _from(self, key: str) -> ListPage:
         """List a page from a directory on, so that it serves those that follow as well."""
-        return await self._fs.client.list_page(self._fs.space.prefix(self._path), start_after=key)
+        return await self._store.client.list_page(self._store.space.prefix(self._path), start_after=key)
 
     async def _result(self, group: _Group) -> ListPage:
         return await asyncio.wrap_future(group.page)
 
     async def _group(self, text: str) -> ListPage:
         """List one page, or two, of the keys that begin with a text."""
-        page = await self._fs.client.list_page(text)
+        page = await self._store.client.list_page(text)
         if page.token:
-            more = await self._fs.client.list_page(text, token=page.token)
+            more = await self._store.client.list_page(text, token=page.token)
             page = ListPage(page.objects + more.objects, [], more.token)
         return page
 

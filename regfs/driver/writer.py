@@ -30,7 +30,7 @@ class FileWriter:
     Parameters
     ----------
     fs : RegistryFileSystem
-        The filesystem.
+        The filesystem, whose loop serves the writer.
     path : str
         The driver path.
     append : bool

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import AbstractAsyncStreamedFile
 
+from regfs.filesystem.info import file_info
 from regfs.store import unclosed
 from regfs.store.upload import flat
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from regfs.filesystem.spec import RegistryFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
     from regfs.s3.body import Body
+    from regfs.store.store import Store
     from regfs.store.upload import Upload
     from regfs.store.verify import Verifier
 
@@ -31,8 +34,10 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
 
     Parameters
     ----------
-    fs : RegistryFileSystem
+    fs : AsyncFileSystem
         The filesystem.
+    store : Store
+        The bucket.
     path : str
         The driver path.
     mode : str
@@ -48,12 +53,14 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
 
     def __init__(
         self,
-        fs: RegistryFileSystem,
+        fs: AsyncFileSystem,
+        store: Store,
         path: str,
         mode: str,
         opened: Body | Upload,
         verifier: Verifier | None = None,
     ) -> None:
+        self._store = store
         self._verifier = verifier
         self._body: Body | None = None
         self._pid = os.getpid()
@@ -61,8 +68,8 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
             body: Any = opened
             super().__init__(fs, path, mode, cache_type="none", size=body.info.size)
             self._body, self._at = body, 0
-            self._etag = body.info.etag or None
-            self._details = fs.describe(body.info)
+            self._etag = body.info.etag
+            self._details = file_info(path, body.info)
         else:
             upload: Any = opened
             super().__init__(fs, path, mode)
@@ -94,8 +101,7 @@ class RegistryAsyncFile(AbstractAsyncStreamedFile):
             return b""
         if self._body is None or self._at != self.loc:
             self._drop_body()
-            key = self.fs.space.key(self.path)
-            self._body = await self.fs.client.open(key, self.loc, None, self._etag)
+            self._body = await self._store.open_body(self.path, self.loc, None, self._etag)
         data = await self._body.read(want)
         if self._verifier:
             self._verifier.feed(self.loc, data)

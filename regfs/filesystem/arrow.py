@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 from pyarrow.fs import FSSpecHandler
 
 if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
     from typing_extensions import Self
-
-    from regfs.filesystem.spec import RegistryFileSystem
 
 
 class RegistryHandler(FSSpecHandler):
     """What pyarrow calls; it compares listings with the path that it was given, as text."""
 
-    fs: RegistryFileSystem
+    fs: AbstractFileSystem
 
-    def __reduce__(self) -> tuple[type[Self], tuple[RegistryFileSystem]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[AbstractFileSystem]]:
         return type(self), (self.fs,)
 
     def normalize_path(self, path: str) -> str:

@@ -20,17 +20,20 @@ from typing import TYPE_CHECKING, Any
 from fsspec.spec import AbstractBufferedFile
 
 from regfs.errors import InvalidSeekError
+from regfs.filesystem.info import file_info
 from regfs.filesystem.stream import FIRST_BLOCK, WINDOW, StreamCache
-from regfs.filesystem.waiting import sync
+from regfs.filesystem.waiting import call_soon, sync
 from regfs.store import unclosed
 from regfs.store.upload import Upload, flat
-from regfs.store.verify import Verifier, promised
+from regfs.store.verify import Verifier
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from regfs.filesystem.spec import RegistryFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
     from regfs.s3.body import Body
+    from regfs.store.store import Store
 
 
 _LINES = 8192
@@ -42,20 +45,22 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
 
     Parameters
     ----------
-    fs : RegistryFileSystem
-        The filesystem.
+    fs : AsyncFileSystem
+        The filesystem, whose loop serves the file.
+    store : Store
+        The bucket.
     path : str
         The driver path.
     mode : str
-        "rb"; "wb"; "xb", which fails if the file exists; "ab", which continues it.
+        "rb", "wb", "xb" or "ab".
+    opened : Body or Upload
+        The response to the first ``FIRST_BLOCK`` bytes, which is read and closed here; or the upload.
     block_size : int, optional
         Of the fsspec cache named by `cache_type`, in bytes. Parts of uploads have ``chunksize`` always.
     cache_type : str, optional
         One of fsspec's caches instead of regfs' own streaming.
-    size : int, optional
-        In bytes, where the caller knows it.
-    verify : bool
-        Compare the content of a registry's blob with the digest that its path promises, at its end.
+    verifier : Verifier, optional
+        Compares the content with the digest that the path promises, at its end.
     """
 
     closed: bool
@@ -64,38 +69,34 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
 
     def __init__(
         self,
-        fs: RegistryFileSystem,
+        fs: AsyncFileSystem,
+        store: Store,
         path: str,
-        mode: str = "rb",
+        mode: str,
+        opened: Body | Upload,
         block_size: int | None = None,
         *,
         autocommit: bool = True,
         cache_type: str | None = None,
         cache_options: dict[str, Any] | None = None,
-        size: int | None = None,
-        verify: bool = False,
+        verifier: Verifier | None = None,
         **kwargs: Any,
     ) -> None:
-        if verify:
-            promised(path)
         self._pid = os.getpid()
-        self._key = fs.space.key(path)
+        self._store = store
         self._head = b""
-        self._etag: str | None = None
+        self._etag = ""
         self._dropped = False
         self._start = 0
         self._outer: weakref.ref[_Whole] | None = None
-        self._verifier: Verifier | None = None
+        self._verifier = verifier
         if cache_type == StreamCache.name:
             cache_type = None  # as a pickled file asks for it
-        if mode == "rb":
-            body: Body = sync(fs.loop, fs.open_body, path, 0, FIRST_BLOCK)
-            try:
-                size, self._etag = body.info.size, body.info.etag or None
-                self._head = sync(fs.loop, body.read, FIRST_BLOCK)
-            finally:
-                fs.call_soon(body.close)
-            self._details = fs.describe(body.info)
+        size = None
+        if not isinstance(opened, Upload):
+            size, self._etag = opened.info.size, opened.info.etag
+            self._head = _read_head(fs, opened)
+            self._details = file_info(path, opened.info)
         super().__init__(
             fs,
             path,
@@ -107,23 +108,18 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
             size=size,
             **kwargs,
         )
-        if mode == "rb":
-            if verify:
-                self._verifier = Verifier(fs.space, path, self.size)
-            if cache_type is None:
-                self.cache = StreamCache(
-                    self.size, self._head, self._open_body, self._read_body, self._drop_body
-                )
-        else:
+        if isinstance(opened, Upload):
             self.buffer = None
-            self._upload = sync(fs.loop, fs.open_upload, path, mode)
-            self.loc = self._start = self._upload.size
+            self._upload = opened
+            self.loc = self._start = opened.size
             unclosed.watch(self)
+        elif cache_type is None:
+            self.cache = StreamCache(self.size, self._head, self._open_body, self._read_body, self._drop_body)
 
     # -- reading --------------------------------------------------------------------------------------
 
     def _open_body(self, start: int, stop: int) -> Body:
-        body: Body = sync(self.fs.loop, self.fs.client.open, self._key, start, stop, self._etag)
+        body: Body = sync(self.fs.loop, self._store.open_body, self.path, start, stop, self._etag)
         return body
 
     def _read_body(self, body: Body, n: int) -> bytes:
@@ -131,7 +127,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         return data
 
     def _drop_body(self, body: Body) -> None:
-        self.fs.call_soon(body.close)
+        call_soon(self.fs.loop, body.close)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         """Serve fsspec's own caches, from the version that was opened."""
@@ -230,7 +226,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
     @property
     def name(self) -> str:
         """The URL."""
-        return str(self.fs.space.url(self.path))
+        return self._store.url(self.path)
 
     def readable(self) -> bool:
         """Return whether it was opened for reading."""
@@ -418,18 +414,26 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         return super().__hash__() if self.mode == "rb" else id(self)
 
 
+def _read_head(fs: AsyncFileSystem, body: Body) -> bytes:
+    try:
+        head: bytes = sync(fs.loop, body.read, FIRST_BLOCK)
+        return head
+    finally:
+        call_soon(fs.loop, body.close)
+
+
 class Held:
     """A whole object that a transaction holds back; fsspec calls one of the two methods.
 
     Parameters
     ----------
-    fs : RegistryFileSystem
-        Whose loop it is to be published on.
+    fs : AsyncFileSystem
+        The filesystem, on whose loop it is published.
     upload : Upload
         Finished but not committed.
     """
 
-    def __init__(self, fs: RegistryFileSystem, upload: Upload) -> None:
+    def __init__(self, fs: AsyncFileSystem, upload: Upload) -> None:
         self._fs = fs
         self._upload = upload
         unclosed.watch(self)

@@ -1,7 +1,7 @@
 """Names and patterns: what a name with ``*``, ``?`` or ``[`` in it means.
 
 fsspec's operations on many files (``rm``, ``copy``, ``mv``, ``get``, ``put``, ``cat``) take names and
-patterns alike, but S3 allows these characters in names, too. The rule, which :mod:`regfs.filesystem.bulk`
+patterns alike, but S3 allows these characters in names, too. The rule, which :mod:`regfs.filesystem.names`
 applies to the bucket and :mod:`regfs.filesystem.pairs` to this machine: a path that exists is meant
 literally, so are the leading directories that exist of another path, and only what follows them is a pattern.
 Nothing here sends a request.

@@ -7,6 +7,7 @@ that errno, text and URL would be lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 from asyncio import iscoroutinefunction
@@ -116,6 +117,13 @@ def _end(call: _Call) -> None:
 
     call.loop.call_soon_threadsafe(stop)
     _wait(ended)
+
+
+def call_soon(loop: asyncio.AbstractEventLoop | None, function: Callable[[], object]) -> None:
+    """Run a function on a loop, from any thread, without waiting for it."""
+    if loop is not None and loop.is_running():
+        with contextlib.suppress(RuntimeError):  # closed meanwhile: the interpreter ends
+            loop.call_soon_threadsafe(function)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

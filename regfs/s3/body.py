@@ -10,7 +10,12 @@ from regfs.s3.objects import ObjectInfo
 
 
 class Buffer(io.BytesIO):
-    """Memory that is filled in place, and given away by ``getvalue()`` without a copy."""
+    """Memory that is filled in place and given away by ``getvalue()`` without a copy.
+
+    Each view of it must be released by the code that makes the view, even where an exception passes: CPython
+    before 3.12.2, and every 3.10, crashes where the garbage collector finds a view and its buffer in one
+    cycle, such as that of an exception's traceback (https://github.com/python/cpython/issues/111049).
+    """
 
     def close(self) -> None:
         """Do nothing: while a view is open it would fail, and Python 3.13 reports that of the collector."""
@@ -63,9 +68,9 @@ class Body:
             return piece
         # Nobody else has these bytes, so the file gives them away without a copy.
         whole = Buffer(bytes(want))
-        with whole.getbuffer() as view:
+        with whole.getbuffer() as view, view[len(piece) :] as rest:
             view[: len(piece)] = piece
-            await self.into(view[len(piece) :])
+            await self.into(rest)
         return whole.getvalue()
 
     async def some(self, n: int) -> bytes:
@@ -89,7 +94,8 @@ class Body:
         at = 0
         while at < want:
             try:
-                count: int = await self._stream.into(view[at:want])
+                with view[at:want] as part:
+                    count: int = await self._stream.into(part)
             except Exception as exc:  # noqa: BLE001 - whoever goes on decides
                 await self._go_on(exc)
                 continue

@@ -289,6 +289,15 @@ class S3Client:
 
         return await self.transport.attempts(call, "head_object", key, fast)
 
+    async def find(self, key: str) -> ObjectInfo | None:
+        """Return an object's properties as :meth:`head` does, or None if the bucket has no such key."""
+        try:
+            return await self.head(key)
+        except BucketNotFoundError:  # also a FileNotFoundError, as the faces raise it
+            raise
+        except FileNotFoundError:
+            return None
+
     async def _look(self, key: str) -> ObjectInfo | None:
         """Ask once what lies at a key; None if nothing does or there is no telling."""
         try:

@@ -8,19 +8,18 @@ own place in one buffer or file made for all, and goes on alone where its connec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import IO, TYPE_CHECKING, Protocol
 
+from regfs.atomic import create_hidden
 from regfs.errors import FileChangedError
 from regfs.s3.body import Buffer
 from regfs.store.transfer import gather
 
 if TYPE_CHECKING:
-    from fsspec.callbacks import Callback
-
     from regfs.s3.body import Body
     from regfs.s3.client import S3Client
     from regfs.store.verify import Verifier
@@ -46,7 +45,7 @@ class Target(Protocol):
 
 
 class Memory:
-    """Bytes in memory, in no more of it than they take."""
+    """Bytes in memory, in no more of it than they take; used in a ``with`` block."""
 
     def __init__(self) -> None:
         self._file: Buffer | None = None
@@ -66,12 +65,22 @@ class Memory:
 
     async def fill(self, at: int, body: Body, progress: Callable[[int], object]) -> None:
         """Put a body at a place."""
-        while count := await body.into(self._view[at : at + PIECE]):
+        while True:
+            with self._view[at : at + PIECE] as part:
+                count = await body.into(part)
+            if not count:
+                return
             at += count
             progress(count)
 
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._view.release()
+
     def result(self) -> bytes:
-        """Give what was written, without a copy."""
+        """Return what was written, without a copy."""
         self._view.release()
         return self._data if self._file is None else self._file.getvalue()
 
@@ -234,8 +243,10 @@ async def save(
     client: S3Client,
     key: str,
     target: str,
-    callback: Callback,
     check: Callable[[int], Verifier] | None = None,
+    *,
+    size: Callable[[int], object] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Write a local file that appears whole or not at all.
 
@@ -247,36 +258,25 @@ async def save(
         The object's key.
     target : str
         The file.
-    callback : fsspec.callbacks.Callback
-        Told of size and progress in bytes.
     check : callable, optional
-        Makes the verifier of so many bytes; what it does not like does not appear.
+        Returns the verifier of so many bytes; what it refuses does not appear.
+    size, progress : callable
+        As for :func:`download`.
     """
-    folder, name = os.path.split(target)
-    file = await asyncio.to_thread(
-        tempfile.NamedTemporaryFile,
-        "w+b",
-        dir=folder or ".",
-        prefix=f".{name[:64]}.",
-        suffix=".part",
-        delete=False,
-    )
+    hidden, descriptor = create_hidden(target)  # in a thread, an interrupt could leave the file behind
     try:
-        with file:
-            await download(client, key, File(file), size=callback.set_size, progress=callback.relative_update)
+        with os.fdopen(descriptor, "w+b", buffering=0) as file:
+            await download(client, key, File(file), size=size, progress=progress)
             if check:
                 await asyncio.to_thread(_check, file, check)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(file.name, 0o666 & ~mask)  # what open() would have given
-        await asyncio.to_thread(os.replace, file.name, target)
+        await asyncio.to_thread(os.replace, hidden, target)
     except BaseException:
-        os.unlink(file.name)
+        with contextlib.suppress(FileNotFoundError):  # it was renamed just before an interrupt
+            os.unlink(hidden)
         raise
 
 
 def _check(file: IO[bytes], check: Callable[[int], Verifier]) -> None:
-    file.flush()
     verifier = check(file.seek(0, os.SEEK_END))
     file.seek(0)
     verifier.feed(0, b"")
@@ -288,13 +288,15 @@ async def pour(
     client: S3Client,
     key: str,
     file: IO[bytes],
-    callback: Callback,
     check: Callable[[int], Verifier] | None = None,
+    *,
+    size: Callable[[int], object] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Write to an open file, which may be a pipe: in order. The parameters are those of :func:`save`."""
     body = await client.open(key)
     try:
-        callback.set_size(body.info.size)
+        size(body.info.size)
         verifier = check(body.info.size) if check else None
         if verifier:
             verifier.feed(0, b"")
@@ -302,6 +304,6 @@ async def pour(
             if verifier:
                 verifier.feed(verifier.at, data)
             await asyncio.to_thread(file.write, data)
-            callback.relative_update(len(data))
+            progress(len(data))
     finally:
         body.close()

@@ -19,7 +19,6 @@ from fsspec.asyn import sync
 from proxy import CountingProxy, Fate, Request
 from servers import Place
 
-import regfs.filesystem.contents
 import regfs.s3.client
 import regfs.s3.fast
 import regfs.s3.pace
@@ -35,7 +34,6 @@ pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read by small ranges, and do not wait for long before the next attempt."""
     monkeypatch.setattr(regfs.store.download, "RANGE", 2**18)
-    monkeypatch.setattr(regfs.filesystem.contents, "RANGE", 2**18)
     for module in (regfs.s3.retry, regfs.s3.client):
         monkeypatch.setattr(module, "pause", lambda attempt, error=None: 0.05 * attempt)
 

@@ -104,6 +104,7 @@ class Response:
                     await self._wait(self._connection)
                 at = len(view) - len(self._target)
             finally:
+                self._target.release()
                 self._target = None
         if not at and view and self._error:
             raise self._error
@@ -143,7 +144,8 @@ class Response:
     def filled(self, count: int) -> None:
         """Note that so many bytes are in it."""
         if self._target is not None:
-            self._target = self._target[count:]
+            with self._target as target:
+                self._target = target[count:]
             if not self._target:
                 self._wake()
 
@@ -192,8 +194,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: Any = None
         self._closed = False
         self._scratch = memoryview(bytearray(SCRATCH))
-        self._direct = False
-        """Whether the bytes that arrive now go to where they are wanted."""
+        self._room: memoryview | None = None
+        """Where the bytes that arrive now go if they are wanted there; asyncio holds it, too."""
         self._parser = Parser()
         self._answer: asyncio.Future[Response] | None = None
         self._response: Response | None = None
@@ -283,18 +285,21 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give room for what arrives: where it is wanted, if it can be nothing but that."""
+        self._leave_room()
         room = self._response.room() if self._response is not None else None
-        if room:
-            plain = self._parser.plain
-            room = room if plain is None else room[:plain]
-        self._direct = bool(room)
-        return room or self._scratch
+        plain = self._parser.plain if room else 0
+        if room and plain != 0:
+            self._room = room[:plain]
+            return self._room
+        return self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has arrived."""
         self.moved()
         response, parser = self._response, self._parser
-        if self._direct and response is not None:
+        direct = self._room is not None
+        self._leave_room()
+        if direct and response is not None:
             parser.took(nbytes)
             response.filled(nbytes)
         else:
@@ -345,8 +350,15 @@ class Connection(asyncio.BufferedProtocol):
             self._finish()
         return False
 
+    def _leave_room(self) -> None:
+        """Release the view that asyncio was given, whose frame may live on in an exception's traceback."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.release()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection."""
+        self._leave_room()
         self._end(exc if isinstance(exc, OSError) else ProtocolError("the connection ended"))
         self._pool.closed(self)
 

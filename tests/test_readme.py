@@ -1,14 +1,18 @@
-"""The README says what is true: its code runs, its tables match the code, its names exist."""
+"""The READMEs say what is true: their code runs, their tables match the code, their names and links exist."""
 
 from __future__ import annotations
 
 import builtins
+import os
 import re
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cli.browser import program
 from cli.conftest import write_config
+from example import HEIGHT, WIDTH, picture
 from faults.operations import OPERATIONS
 from faults.table import FAULTS, table
 from memory import MemoryDriver
@@ -22,72 +26,130 @@ if TYPE_CHECKING:
     from servers import Server
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("regfs/*/README.md"))
+FILES = [
+    "README.md",
+    *(f"regfs/{name}/README.md" for name in PACKAGES),
+    "tests/README.md",
+    "tests/benchmarks/README.md",
+]
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES}
+WITH_CODE = [name for name in FILES if "```python" in TEXTS[name]]
 
 
-def section(title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+def section(name: str, title: str) -> str:
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", TEXTS[name], re.MULTILINE | re.DOTALL)
     assert found, title
     return found[1]
+
+
+def between(name: str, mark: str) -> str:
+    found = re.search(rf"^<!-- {mark} -->\n(.*?)^<!-- /{mark} -->$", TEXTS[name], re.MULTILINE | re.DOTALL)
+    assert found, mark
+    return found[1].strip()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 # dask still calls set_index and reset_index so, which pandas 3.1 warns of.
 @pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame:DeprecationWarning")
+@pytest.mark.parametrize("name", WITH_CODE)
 def test_the_code_runs(
-    server: Server, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    """Each file's blocks in their order, with a configuration file of an empty place in a bucket."""
     monkeypatch.chdir(tmp_path)
-    # The README's code, with a file of this test's place in the bucket.
     write_config(tmp_path / "config.yml", options)
     names: dict[str, Any] = {"MyDriver": MemoryDriver}
-    for code in PYTHON:
-        ours = code.replace("regfs://registry", f"regfs://{options['bucket']}")
-        # Lines are counted as in the README, so that a failure tells where.
-        line = README[: README.index(code)].count("\n")
-        exec(compile("\n" * line + ours, str(ROOT / "README.md"), "exec"), names)
+    text = TEXTS[name]
+    for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        code = block[1].replace("regfs://registry", f"regfs://{options['bucket']}")
+        # Lines are counted as in the file, so that a failure shows where.
+        line = text[: block.start(1)].count("\n")
+        exec(compile("\n" * line + code, str(ROOT / name), "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_picture_is_made_by_a_script(tmp_path: Path) -> None:
+    if program() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("chromium is missing")
+        pytest.skip("chromium is missing")
+    for file in (tmp_path / "report.png", ROOT / "notebooks" / "report.png"):
+        if not file.exists():
+            picture(file)
+        content = file.read_bytes()
+        assert content.startswith(b"\x89PNG\r\n\x1a\n")
+        assert struct.unpack(">II", content[16:24]) == (WIDTH, HEIGHT)
+        assert 20_000 < len(content) < 300_000
 
 
 def test_the_parameter_table_is_the_one_in_the_code() -> None:
-    found = re.search(r"^<!-- parameters -->\n(.*?)^<!-- /parameters -->$", README, re.MULTILINE | re.DOTALL)
-    assert found
-    assert found[1].strip() == parameter_table().strip(), "put parameter_table() between the two comments"
+    shown = between("regfs/parameters/README.md", "parameters")
+    assert shown == parameter_table().strip(), "put parameter_table() between the two comments"
+
+
+def test_everyday_parameters_have_their_defaults() -> None:
+    defaults = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", parameter_table(), re.MULTILINE))
+    rows = re.findall(r"^\| (`.*?`) \| (.*?) \|", section("README.md", "Everyday parameters"), re.MULTILINE)
+    assert rows
+    for names, default in rows:
+        assert defaults[re.findall(r"`(\w+)`", names)[0]] == default
 
 
 def test_the_table_of_frames_is_the_one_in_the_code() -> None:
-    assert "\n".join(markdown()) in section("What the bucket holds")
+    assert "\n".join(markdown()) in TEXTS["regfs/frames/README.md"]
 
 
 def test_every_kind_of_bytes_has_its_word() -> None:
     columns = {column.name for schema in SCHEMAS.values() for column in schema.columns}
     kinds = {name.removesuffix("_bytes") for name in columns if name.endswith("_bytes")} - {"total"}
-    rows = re.findall(r"^\| ([a-z, ]+) \|", section("What the bucket holds"), re.MULTILINE)
+    rows = re.findall(r"^\| ([a-z, ]+) \|", TEXTS["regfs/catalog/README.md"], re.MULTILINE)
     assert kinds <= {word for row in rows for word in row.split(", ")}
 
 
 def test_every_kind_of_finding_is_in_the_table() -> None:
-    rows = re.findall(r"^\| `([\w-]+)` \|", section("What the bucket holds"), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \|", TEXTS["regfs/catalog/README.md"], re.MULTILINE)
     assert {row for row in rows if "-" in row} == set(KINDS)
 
 
 def test_the_table_of_faults_is_the_one_that_is_run() -> None:
-    found = re.search(r"^<!-- faults -->\n(.*?)^<!-- /faults -->$", README, re.MULTILINE | re.DOTALL)
-    assert found
-    assert found[1].strip() == table().strip(), "put faults.table.table() between the two comments"
-    cells = re.search(r"([\d,]+) cells", section("Faults"))
+    assert between("regfs/s3/README.md", "faults") == table().strip(), "put faults.table.table() there"
+    cells = re.search(r"([\d,]+) cells", section("regfs/s3/README.md", "Faults"))
     assert cells
     assert int(cells[1].replace(",", "")) == 2 * len(FAULTS) * len(OPERATIONS)
 
 
-def test_every_module_is_described() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", section("Architecture"), re.MULTILINE)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_is_described(package: str) -> None:
+    rows = re.findall(r"^\| (`.*?) \|", section(f"regfs/{package}/README.md", "Modules"), re.MULTILINE)
+    described = {name for row in rows for name in re.findall(r"`([\w.]+)`", row)}
+    folder = ROOT / "regfs" / package
+    modules = {".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.py")}
+    assert described == {name for name in modules if name.rpartition(".")[2] not in ("__init__", "__main__")}
+
+
+def test_every_package_is_described() -> None:
+    rows = re.findall(r"^\| (\[?`.*?) \|", section("README.md", "Architecture"), re.MULTILINE)
     described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    folders = [ROOT / "regfs", *(ROOT / "regfs" / name for name in ("s3", "catalog", "doctor"))]
-    modules = {path.stem for folder in folders for path in folder.glob("*.py")} - {"__init__", "_version"}
-    modules |= {path.parent.name for path in (ROOT / "regfs").glob("*/__init__.py")}
-    assert described == modules
+    folders = {path.parent.name for path in ROOT.glob("regfs/*/__init__.py")}
+    modules = {path.stem for path in ROOT.glob("regfs/*.py")} - {"__init__", "__main__", "_version"}
+    assert described == folders | modules
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", TEXTS[name]):
+        file, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        path = (ROOT / name).parent / file if file else ROOT / name
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {
+                re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings
+            }
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -96,17 +158,24 @@ def test_every_dependency_has_its_reason() -> None:
     extras = re.search(r"^\[project.optional-dependencies\]\n(.*?)^\[", metadata, re.MULTILINE | re.DOTALL)
     assert listed
     assert extras
-    rows = re.findall(r"^\| `?([\w.-]+)`? \| .* \|$", section("Dependencies"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `?([\w.-]+)`? \| .* \|$", section("tests/README.md", "Dependencies"), re.MULTILINE
+    )
     needed = re.findall(r'"([A-Za-z0-9_-]+)', listed[1])
     offered = re.findall(r"^([\w-]+) = \[", extras[1], re.MULTILINE)
     assert [row for row in rows if row not in ("package", "extra")] == needed + offered
 
 
 def test_every_error_exists() -> None:
-    for name in re.findall(r"`(\w+Error)`", section("Errors")):
+    for name in re.findall(r"`(\w+Error)`", section("README.md", "Errors")):
         assert hasattr(regfs, name) or hasattr(builtins, name), name
 
 
-def test_it_names_no_machine() -> None:
-    for line in README.splitlines():
+@pytest.mark.parametrize("name", FILES)
+def test_it_names_no_machine(name: str) -> None:
+    for line in TEXTS[name].splitlines():
         assert not re.search(r"/(?:work|root|home|tmp)/|pypi\.|localhost", line), line
+
+
+def test_the_first_page_stays_short() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 250

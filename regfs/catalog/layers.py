@@ -188,7 +188,8 @@ def read_members(source: Source, digest: Digest, number: int = 1) -> Iterator[Me
             archive = tarfile.open(fileobj=_decompressed(hashed, digest), mode="r|")  # noqa: SIM115 - below
         position = 0
         with archive:
-            empty = archive.firstmember is None  # where Python 3.10's next() would seek backwards
+            # Where there is none, next() would seek backwards on Python 3.10. typeshed lacks the attribute.
+            empty = archive.firstmember is None  # type: ignore[attr-defined]  # as above
             while not empty:
                 with _damage(digest):
                     member = archive.next()

@@ -32,7 +32,7 @@ JUMPS = 3
 """Jumps, one after the other, whose responses were good for nothing else, before more ask for no more."""
 
 
-class StreamCache(BaseCache):  # type: ignore[misc]  # fsspec ships no types
+class StreamCache(BaseCache):
     """The default cache of files opened for reading.
 
     Parameters

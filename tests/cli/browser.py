@@ -168,9 +168,11 @@ class Browser:
         """Give the URLs that the page asked for."""
         return [event["request"]["url"] for event in self.told("Network.requestWillBeSent")]
 
-    def picture(self) -> bytes:
-        """Take a picture of the whole page, a PNG."""
-        data: str = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+    def picture(self, width: int = 0, height: int = 0) -> bytes:
+        """Take a picture of the whole page, or of its upper part with a size in pixels; a PNG."""
+        part = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        clip = {"clip": part} if height else {}
+        data: str = self.call("Page.captureScreenshot", captureBeyondViewport=True, **clip)["data"]
         return base64.b64decode(data)
 
     def printed(self) -> bytes:

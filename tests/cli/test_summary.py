@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "regfs" / "cli" / "README.md"
 NONE = ("--older-than", "0")
 
 

@@ -69,7 +69,7 @@ def test_none_is_left_by_a_failure(
     gc.collect()
     assert views() == []
     proxy.fault = lambda request: Fate(answer=0.5, how=how)
-    with pytest.raises(OSError) as caught:  # noqa: PT011 - kept, with its traceback
+    with pytest.raises(OSError) as caught:
         READS[read](fs)
     assert views() == []
     assert caught.value.filename

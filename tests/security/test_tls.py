@@ -125,6 +125,8 @@ def endpoint(server: Server, certificate: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+# Python 3.10 warns of a TLS transport that was aborted and not closed.
+@pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 class TestVerification:
     def test_a_certificate_that_nobody_vouches_for(self, make: Make, endpoint: str) -> None:
         fs = make(regionendpoint=endpoint)

@@ -56,7 +56,7 @@ class _Tour:
             self._console.print(f"   {line}", markup=False, highlight=False, soft_wrap=True)
 
     def run(self) -> None:
-        """Take all steps."""
+        """Run all steps."""
         started, server = time.monotonic(), LocalS3()
         try:
             with self._step("Start an S3 server on this machine: SeaweedFS, a real one"):
@@ -116,8 +116,8 @@ class _Tour:
 
             described = [manifest["config"], *manifest["layers"]]
             types = {entry["digest"]: entry["mediaType"] for entry in described}
-            found = fsspec.filesystem("regfs", **options).find(bucket + BLOBS, detail=True)
-            blobs = pd.DataFrame(found.values())
+            infos = fsspec.filesystem("regfs", **options).find(bucket + BLOBS, detail=True)
+            blobs = pd.DataFrame(infos.values())
             blobs["digest"] = [str(getattr(parse(path), "digest", path)) for path in blobs["name"]]
             blobs["type"] = blobs["digest"].map(types).fillna(manifest["mediaType"])
             table = Table(box=None)
@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         missing = [name for name in ("rich", "pandas", "pyarrow") if not importlib.util.find_spec(name)]
         if missing:
-            raise ModuleNotFoundError(f"not installed: {', '.join(missing)}")  # noqa: TRY301 - one handler tells of all
+            raise ModuleNotFoundError(f"not installed: {', '.join(missing)}")  # noqa: TRY301 - one handler reports all
         _Tour().run()
     except KeyboardInterrupt:
         error, code = "interrupted; the S3 server is stopped", 130

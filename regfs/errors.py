@@ -104,7 +104,7 @@ class ThrottledError(OSError):
     Attributes
     ----------
     retry_after : float or None
-        Seconds that the service asks to wait (its header ``Retry-After``); None where it does not tell.
+        Seconds that the service asks to wait (its header ``Retry-After``); None where it does not say.
     """
 
     retry_after: float | None = None
@@ -123,7 +123,7 @@ class HeaderValueError(ValueError):
     Attributes
     ----------
     name : str
-        The header's, in lower case; its value is not told.
+        The header's, in lower case; its value is kept secret.
     """
 
     def __init__(self, name: str) -> None:

@@ -151,7 +151,7 @@ def check_tag(tag: str) -> str:
 
 
 def link_content(digest: Digest) -> bytes:
-    """Give what a link file to a digest holds: its text without a newline, 71 bytes for SHA-256."""
+    """Return what a link file to a digest holds: its text without a newline, 71 bytes for SHA-256."""
     return str(digest).encode("ascii")
 
 
@@ -173,27 +173,27 @@ def parse_link(data: bytes) -> Digest:
 
 
 def repository_root(name: str) -> str:
-    """Give a repository's directory; other repositories may lie in it, beside the ``_`` directories."""
+    """Return a repository's directory; other repositories may lie in it, beside the ``_`` directories."""
     return f"{REPOSITORIES}/{check_repository(name)}"
 
 
 def layers_root(name: str) -> str:
-    """Give the directory of a repository's links to its layers and configurations."""
+    """Return the directory of a repository's links to its layers and configurations."""
     return f"{repository_root(name)}/_layers"
 
 
 def revisions_root(name: str) -> str:
-    """Give the directory of a repository's links to its manifests."""
+    """Return the directory of a repository's links to its manifests."""
     return f"{repository_root(name)}/_manifests/revisions"
 
 
 def tags_root(name: str) -> str:
-    """Give the directory that has one directory per tag of a repository."""
+    """Return the directory that has one directory per tag of a repository."""
     return f"{repository_root(name)}/_manifests/tags"
 
 
 def uploads_root(name: str) -> str:
-    """Give the directory of a repository's unfinished uploads."""
+    """Return the directory of a repository's unfinished uploads."""
     return f"{repository_root(name)}/_uploads"
 
 
@@ -344,7 +344,7 @@ PathSpec: TypeAlias = (
 
 
 def parse(path: str) -> PathSpec | None:
-    """Tell what a driver path is in the registry's tree; the inverse of ``.path``.
+    """Parse a driver path of the registry's tree; the inverse of ``.path``.
 
     Parameters
     ----------
@@ -392,7 +392,7 @@ def _parse_in_repository(name: str, parts: list[str]) -> PathSpec | None:
 
 
 def resembles_link(path: str) -> bool:
-    """Return whether a driver path has the form of a repository's link, be it one that `parse` reads or not.
+    """Return whether a driver path has the form of a repository's link, even one that `parse` does not read.
 
     The repository's name, a tag or a digest may break our rules, and not those of what wrote the file.
     """

@@ -140,7 +140,7 @@ class KeySpace:
         return root + "/" if root else ""
 
     def key(self, path: str) -> str:
-        """Give the S3 key of a driver path.
+        """Return the S3 key of a driver path.
 
         Raises
         ------
@@ -165,15 +165,15 @@ class KeySpace:
         return key
 
     def prefix(self, path: str) -> str:
-        """Give what the keys under a directory begin with: its key and a slash, "" for a whole bucket."""
+        """Return what the keys under a directory begin with: its key and a slash, "" for a whole bucket."""
         return self.base if path == "/" else self.key(path) + "/"
 
     def path(self, key: str) -> str:
-        """Give the driver path of a key, without trailing slash."""
+        """Return the driver path of a key, without trailing slash."""
         return "/" + key[len(self.base) :].rstrip("/") if key.startswith(self.base) else "/"
 
     def addressable(self, key: str) -> bool:
-        """Tell whether :meth:`key` would give this very key back: foreign programs store others, too."""
+        """Return whether :meth:`key` would give this very key back: foreign programs store others, too."""
         rest = key[len(self.base) :]
         return (
             bool(rest)
@@ -182,9 +182,9 @@ class KeySpace:
         )
 
     def within(self, key: str) -> bool:
-        """Tell whether a key lies under the root directory, for whoever resolves its components as well."""
+        """Return whether a key lies under the root directory, for whoever resolves its components as well."""
         return key.startswith(self.base) and not _dots(key[len(self.base) :])
 
     def url(self, path: str) -> str:
-        """Give the full URL of a driver path."""
+        """Return the full URL of a driver path."""
         return f"{PROTOCOL}://{self.bucket}{path}"

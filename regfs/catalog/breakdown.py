@@ -28,7 +28,7 @@ class ManifestUsage:
     ----------
     digest : Digest
     role : str
-        "untagged", "child" or "referrer", as :data:`regfs.catalog.roles.ROLES` tells.
+        "untagged", "child" or "referrer", as :data:`regfs.catalog.roles.ROLES` defines them.
     of : Digest or None
         The index that a child belongs to, or what a referrer is about.
     kind : str
@@ -127,22 +127,22 @@ def breakdown(
     """
     repository = snapshot.repositories[name]
     sums = Sums(snapshot, repository)
-    (whole,) = (one for one in used.repositories if one.repository == name)
+    (whole,) = (item for item in used.repositories if item.repository == name)
     return Breakdown(
         whole,
-        [one for one in used.tags if one.repository == name],
+        [tag for tag in used.tags if tag.repository == name],
         [
             ManifestUsage(
-                one.digest,
-                one.role,
-                one.of,
-                one.kind,
-                one.pushed,
-                sums.size(sums.reached(sums.closure(one.digest))),
-                None if one.role == "child" else sums.freed_untagged(one.digest, needed),
+                revision.digest,
+                revision.role,
+                revision.of,
+                revision.kind,
+                revision.pushed,
+                sums.size(sums.reached(sums.closure(revision.digest))),
+                None if revision.role == "child" else sums.freed_untagged(revision.digest, needed),
             )
-            for one in revisions(name, repository.revisions, repository.tags, snapshot.manifests)
-            if not one.tags
+            for revision in revisions(name, repository.revisions, repository.tags, snapshot.manifests)
+            if not revision.tags
         ],
         _blobs(snapshot, name, sums, needed),
     )
@@ -167,10 +167,10 @@ def _blobs(
         for reference in manifest.references
         if reference.relation != "subject"
     }
-    found = []
+    blobs = []
     for blob, keepers in manifests.items():
         file = snapshot.blobs.get(blob)
-        found.append(
+        blobs.append(
             BlobUsage(
                 blob,
                 "manifest" if blob in sums.kept else relations[blob],
@@ -181,4 +181,4 @@ def _blobs(
                 tuple(other for other in needed.get(blob, ()) if other != name),
             )
         )
-    return sorted(found, key=lambda one: (-one.size, one.digest))
+    return sorted(blobs, key=lambda item: (-item.size, item.digest))

@@ -68,7 +68,7 @@ class Catalog:
         What to read through, or the URL of it; nothing is written. By default the registry of the
         environment, as of a :class:`~regfs.RegistryFileSystem` without options.
     progress : callable, optional
-        ``progress(stage, done, total)`` is told what goes on; `total` may be None.
+        ``progress(stage, done, total)`` is called as the work goes on; `total` may be None.
     configs : bool
         Read images' configurations too: one GET each, for platform and time of creation.
     storage_options : mapping, optional
@@ -79,7 +79,7 @@ class Catalog:
     TypeError
         `fs` is none of these, or there are `storage_options` and it is no URL.
     regfs.catalog.search.NoRegistryError
-        When it is read: there is no registry. The error tells where there is one.
+        When it is read: there is no registry. The error names another place that has one.
     OSError
         When it is read: a listing or a read failed.
 
@@ -112,33 +112,35 @@ class Catalog:
 
     def _repr_html_(self) -> str:
         """Return the figures of what was read as a table; nothing is read for it."""
-        found: Snapshot | None = vars(self).get("snapshot")
+        snapshot: Snapshot | None = vars(self).get("snapshot")
         rows: list[tuple[Cell, ...]] = [("place", self.source.url("/"))]
-        if found is None:
+        if snapshot is None:
             return table("Catalog", [], rows, note="nothing is read before it is asked for, as by usage()")
-        repositories = found.repositories.values()
+        repositories = snapshot.repositories.values()
         rows += [
-            ("read", found.started),
-            ("repositories", len(found.repositories)),
+            ("read", snapshot.started),
+            ("repositories", len(snapshot.repositories)),
             ("tags", sum(len(repository.tags) for repository in repositories)),
-            ("manifests", len(found.manifests)),
-            ("blobs", len(found.blobs)),
+            ("manifests", len(snapshot.manifests)),
+            ("blobs", len(snapshot.blobs)),
             ("unfinished uploads", sum(len(repository.uploads) for repository in repositories)),
-            ("bytes", Bytes(found.bytes)),
+            ("bytes", Bytes(snapshot.bytes)),
         ]
         note = (
-            "the registry keeps its metadata in a database: this is not all" if found.database_in_use else ""
+            "the registry keeps its metadata in a database: this is not all"
+            if snapshot.database_in_use
+            else ""
         )
         return table("Catalog", [], rows, note=note)
 
     @cached_property
     def snapshot(self) -> Snapshot:
         """What was found, in the form that the records are made of."""
-        found = scan(self.source, self._progress, configs=self._configs)
-        empty = not found.repositories and not found.blobs and not found.unknown.files
-        if empty and not found.database_in_use:
+        scanned = scan(self.source, self._progress, configs=self._configs)
+        empty = not scanned.repositories and not scanned.blobs and not scanned.unknown.files
+        if empty and not scanned.database_in_use:
             raise no_registry(self.source)
-        return found
+        return scanned
 
     def refresh(self) -> None:
         """Forget what was read; it is read anew when it is next asked for."""
@@ -166,12 +168,12 @@ class Catalog:
     @property
     def repositories(self) -> list[RepositoryRecord]:
         """The repositories, by name."""
-        return [self._repository(one) for one in self._repositories()]
+        return [self._repository(repository) for repository in self._repositories()]
 
     @property
     def tags(self) -> list[TagRecord]:
         """The tags, by repository and name."""
-        found = []
+        records = []
         for repository in self._repositories():
             for name, files in sorted(repository.tags.items()):
                 history = sorted(
@@ -180,30 +182,38 @@ class Catalog:
                 )
                 problem = files.problem or ("" if files.current else "it has no current link")
                 modified = files.current.modified if files.current else None
-                found.append(
+                records.append(
                     TagRecord(repository.name, name, files.target, modified, tuple(history), problem)
                 )
-        return found
+        return records
 
     @property
     def manifests(self) -> list[ManifestRecord]:
         """The manifests, by digest."""
-        revisions = Counter(d for one in self.snapshot.repositories.values() for d in one.revisions)
-        tagged = Counter(
-            files.target for one in self.snapshot.repositories.values() for files in one.tags.values()
+        revisions = Counter(
+            d for repository in self.snapshot.repositories.values() for d in repository.revisions
         )
-        tags = (tag for one in self.snapshot.repositories.values() for tag in one.tags.items())
+        tagged = Counter(
+            files.target
+            for repository in self.snapshot.repositories.values()
+            for files in repository.tags.values()
+        )
+        tags = (tag for repository in self.snapshot.repositories.values() for tag in repository.tags.items())
         roles = standings(self.snapshot.manifests, tag_names(tags))
-        told: dict[Digest, str] = {}
+        child_platforms: dict[Digest, str] = {}
         for read in self.snapshot.manifests.values():
             for child in read.manifest.references if read.manifest else ():
                 if child.relation == "manifest":  # if indexes differ, the same one counts in every look
-                    told[child.digest] = max(child.platform, told.get(child.digest, ""))
-        found = []
+                    child_platforms[child.digest] = max(child.platform, child_platforms.get(child.digest, ""))
+        records = []
         for digest, read in sorted(self.snapshot.manifests.items()):
             this, config = read.manifest, read.config
-            kept = [one for one in this.references if one.relation != "subject"] if this else []
-            found.append(
+            kept = (
+                [reference for reference in this.references if reference.relation != "subject"]
+                if this
+                else []
+            )
+            records.append(
                 ManifestRecord(
                     digest,
                     revisions[digest],
@@ -212,38 +222,38 @@ class Catalog:
                     this.kind if this else "",
                     roles[digest].role,
                     this.artifact_type if this else "",
-                    (config.platform if config else "") or told.get(digest, ""),
+                    (config.platform if config else "") or child_platforms.get(digest, ""),
                     config.created if config else None,
                     this.config.digest if this and this.config else None,
                     this.subject if this else None,
                     read.size,
-                    sum(one.size if one.size is not None else self._size(one.digest) for one in kept),
+                    sum(blob.size if blob.size is not None else self._size(blob.digest) for blob in kept),
                     this.annotations if this else {},
                     read.problem,
                 )
             )
-        return found
+        return records
 
     @property
     def references(self) -> list[ReferenceRecord]:
         """What each manifest refers to, by the manifest's digest and in its own order."""
-        found = []
+        records = []
         for digest, read in sorted(self.snapshot.manifests.items()):
             at: Counter[str] = Counter()
-            for one in read.manifest.references if read.manifest else ():
-                found.append(
+            for reference in read.manifest.references if read.manifest else ():
+                records.append(
                     ReferenceRecord(
                         digest,
-                        one.relation,
-                        at[one.relation],
-                        one.digest,
-                        one.media_type,
-                        one.size,
-                        one.platform,
+                        reference.relation,
+                        at[reference.relation],
+                        reference.digest,
+                        reference.media_type,
+                        reference.size,
+                        reference.platform,
                     )
                 )
-                at[one.relation] += 1
-        return found
+                at[reference.relation] += 1
+        return records
 
     @property
     def blobs(self) -> list[BlobRecord]:
@@ -252,7 +262,7 @@ class Catalog:
             digest
             for read in self.snapshot.manifests.values()
             if read.manifest
-            for digest in {one.digest for one in read.manifest.references}
+            for digest in {reference.digest for reference in read.manifest.references}
         )
         needing = self.needed
         return [
@@ -277,11 +287,11 @@ class Catalog:
     @cached_property
     def needed(self) -> dict[Digest, tuple[str, ...]]:
         """Which repositories need a blob, by digest, as the registry's garbage collector sees it."""
-        found: defaultdict[Digest, list[str]] = defaultdict(list)
+        repositories: defaultdict[Digest, list[str]] = defaultdict(list)
         for repository in self._repositories():
             for digest in needs(self.snapshot, repository):
-                found[digest].append(sys.intern(repository.name))
-        return {digest: tuple(names) for digest, names in found.items()}
+                repositories[digest].append(sys.intern(repository.name))
+        return {digest: tuple(names) for digest, names in repositories.items()}
 
     def image(self, name: str, *, sharing: bool = False) -> Inspection:
         """Read one image, index or artifact, as it is now; nothing else of the registry is read.
@@ -393,11 +403,11 @@ class Catalog:
         regfs.catalog.names.UnknownNameError
             There is no such repository; the error names the nearest. It is a FileNotFoundError.
         """
-        found = self._named(repository)
-        return revisions(repository, found.revisions, found.tags, self.snapshot.manifests)
+        named = self._named(repository)
+        return revisions(repository, named.revisions, named.tags, self.snapshot.manifests)
 
     def orphans(self, older_than: timedelta | float | None = None, *, allow_most: bool = False) -> Plan:
-        """Take a plan to delete the blobs that nothing needs; :func:`regfs.catalog.orphans.apply` applies it.
+        """Plan the deletion of the blobs that nothing needs; :func:`regfs.catalog.orphans.apply` applies it.
 
         Parameters
         ----------
@@ -416,7 +426,7 @@ class Catalog:
         return plan(self.source, self.snapshot, older_than, allow_most=allow_most, progress=self._progress)
 
     def fsck(self, verify: bool = False, ignore: Iterable[str | Ignore] = ()) -> list[Finding]:
-        """Tell what is wrong, and what a pull would make of it.
+        """Check the registry, and what a pull of each damaged thing gets.
 
         Reads every link, and asks once more for what is missing.
 
@@ -464,7 +474,7 @@ class Catalog:
         -------
         Summary
             Where :meth:`orphans` refuses, or a manifest cannot be read, the orphans are None, and
-            `orphans_problem` tells why.
+            `orphans_problem` says why.
 
         Raises
         ------
@@ -541,8 +551,8 @@ class Catalog:
         return file.size if file else 0
 
     def _upload(self, repository: str, id_: str, upload: UploadFiles) -> UploadRecord:
-        pending, known = upload.pending, self.snapshot.pending_known
-        begun = [one.started for one in pending]
+        pending, pending_known = upload.pending, self.snapshot.pending_known
+        begun = [item.started for item in pending]
         started = upload.started or (min(begun) if begun else upload.modified)
         return UploadRecord(
             repository,
@@ -550,11 +560,11 @@ class Catalog:
             UploadData(repository, id_).path,
             started,
             self.snapshot.started - started if started else None,
-            sum(one.parts for one in pending) if known else None,
-            sum(one.bytes for one in pending) if known else None,
+            sum(item.parts for item in pending) if pending_known else None,
+            sum(item.bytes for item in pending) if pending_known else None,
             upload.files,
             upload.bytes,
-            tuple(one.id for one in pending),
+            tuple(item.id for item in pending),
         )
 
 
@@ -564,21 +574,21 @@ def _links(repository: Repository) -> list[LinkRecord]:
     def record(kind: str, digest: Digest | None, path: str, file: File, tag: str = "") -> LinkRecord:
         return LinkRecord(kind, name, tag, digest, path, file.size, file.modified)
 
-    found = [record("layer", d, LayerLink(name, d).path, f) for d, f in sorted(repository.layers.items())]
-    found += [
+    links = [record("layer", d, LayerLink(name, d).path, f) for d, f in sorted(repository.layers.items())]
+    links += [
         record("revision", d, ManifestRevisionLink(name, d).path, f)
         for d, f in sorted(repository.revisions.items())
     ]
-    found += [
+    links += [
         record("signature", d, SignatureLink(name, revision, d).path, f)
         for (revision, d), f in sorted(repository.signatures.items())
     ]
     for tag, files in sorted(repository.tags.items()):
         if files.current:
             path = TagCurrentLink(name, tag).path
-            found.append(record("tag", files.target, path, files.current, tag))
-        found += [
+            links.append(record("tag", files.target, path, files.current, tag))
+        links += [
             record("tag index", d, TagIndexLink(name, tag, d).path, f, tag)
             for d, f in sorted(files.index.items())
         ]
-    return found
+    return links

@@ -140,7 +140,7 @@ class ImageDifference:
 
     @property
     def different(self) -> bool:
-        """Whether the manifests are not the same, be it only in what is not compared."""
+        """Whether the manifests differ, even if only in what is not compared."""
         return self.old != self.new
 
 

@@ -68,11 +68,11 @@ class Damage:
                 yield f"{reference.relation} {reference.digest} is missing"
         if top.config_problem and top.config_problem != MISSING and top.manifest.config:
             yield f"config {top.manifest.config.digest}: {top.config_problem}"
-        children = [one for one in top.manifest.references if one.relation == "manifest"]
+        children = [item for item in top.manifest.references if item.relation == "manifest"]
         lacking = [child for child in children if self.lacks(child)]
-        there = [child for child in children if child not in lacking and child.platform != NO_PLATFORM]
+        pullable = [child for child in children if child not in lacking and child.platform != NO_PLATFORM]
         for child in lacking:
-            yield f"lacks {_name(child)}" if there else f"manifest {child.digest} is missing"
+            yield f"lacks {_name(child)}" if pullable else f"manifest {child.digest} is missing"
         for child in children:
             if child.digest not in seen and child not in lacking:
                 platform = f"{child.platform}: " if child.platform else ""

@@ -70,7 +70,7 @@ def locked(source: Source) -> bool:
 
 
 def notice(source: Source, in_use: bool | None) -> str:
-    """Return the line that tells readers of this registry's bucket what they do not see; empty if nothing.
+    """Return the line that warns readers of what this registry's bucket does not show; empty if nothing.
 
     Parameters
     ----------

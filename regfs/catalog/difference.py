@@ -140,7 +140,7 @@ def _choose(old: Named, new: Named, platform: str | None) -> tuple[Image, Image]
         (platform,) = common
     for named, images in zip((old, new), offered, strict=True):
         if platform is not None and platform not in images:
-            platforms = ", ".join(sorted(one or "an unknown one" for one in images))
+            platforms = ", ".join(sorted(image or "an unknown one" for image in images))
             raise ChoiceError(f"{named.name}: has no image for {platform}; there is {platforms}")
     before, after = (
         next(iter(images.values())) if platform is None else images[platform] for images in offered
@@ -173,7 +173,7 @@ def _environment(lookup: Lookup, image: Image) -> dict[str, str]:
         return {}
     runtime = document.get("config") if isinstance(document, dict) else None
     variables = runtime.get("Env") if isinstance(runtime, dict) else None
-    pairs = (str(one).partition("=") for one in variables) if isinstance(variables, list) else ()
+    pairs = (str(variable).partition("=") for variable in variables) if isinstance(variables, list) else ()
     return {name: value for name, _, value in pairs}
 
 
@@ -306,8 +306,8 @@ class _Contents:
     def packages(self) -> tuple[tuple[list[Package], list[Package]], list[str]]:
         """Return the packages of the databases that differ, and what is wrong with others."""
         problems = list(self._large)
-        found: tuple[list[Package], list[Package]] = ([], [])
-        for side, packages in zip(self._sides, found, strict=True):
+        both: tuple[list[Package], list[Package]] = ([], [])
+        for side, packages in zip(self._sides, both, strict=True):
             for path, entry in side.overlay.visible.items():
                 copy = side.copies.get(entry.key)
                 if copy is None or manager_of(path) is None:
@@ -318,4 +318,4 @@ class _Contents:
                     packages += read_database(path, copy)
                 except DatabaseError as exc:
                     problems.append(str(exc))
-        return found, sorted(set(problems))
+        return both, sorted(set(problems))

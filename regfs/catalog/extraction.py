@@ -111,7 +111,7 @@ class Target:
         directories: Collection[str],
         origin: Callable[[Entry], Entry | None],
     ) -> Extraction:
-        """Give the contents their names, and make all that has no content.
+        """Return the contents their names, and make all that has no content.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class Target:
 
     @contextmanager
     def _named(self, path: str) -> Iterator[None]:
-        """Name the path in what goes wrong with it, and not the place where it is built."""
+        """Raise errors with the path in the image, not with the temporary one."""
         name = os.path.join(self._directory, path)
         try:
             yield
@@ -188,7 +188,7 @@ class Target:
         return os.path.join(self._contents, f"{entry.layer}-{entry.position}")
 
     def _link(self, content: Entry, path: str) -> None:
-        """Give a content one more name."""
+        """Write a content under one more name."""
         source, target = self._content_path(content), self._path(path)
         with self._named(path):
             try:

@@ -22,11 +22,11 @@ _BEGINNING = 16 * 2**10
 
 
 class MetadataDatabaseError(PlanError):
-    """The registry keeps its metadata in a database, so the bucket does not tell which blobs are needed."""
+    """The registry's metadata is in a database, so the bucket does not show which blobs are needed."""
 
 
 class UnreliableLinksError(PlanError):
-    """The links in the bucket cannot be the truth, so they do not tell which blobs are needed."""
+    """The links in the bucket cannot be the truth, so they do not show which blobs are needed."""
 
 
 class ExcessivePlanError(PlanError):
@@ -43,7 +43,7 @@ def check_database(source: Source, in_use: bool | None = None, deleted: int = 0)
     in_use : bool, optional
         What a scan found; by default one HEAD is sent to know.
     deleted : int
-        Blobs that were deleted before the lock file appeared; the message tells.
+        Blobs that were deleted before the lock file appeared; they are in the message.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def check_database(source: Source, in_use: bool | None = None, deleted: int = 0)
         outcome = f"nothing more is deleted, after {_counted(deleted)}" if deleted else "nothing is deleted"
         raise MetadataDatabaseError(
             f"{source.url(DATABASE_LOCK)} says that this registry's metadata is in a database (GitLab's "
-            f"registry), so the links in the bucket do not tell what is needed: {outcome}. "
+            f"registry), so the links in the bucket do not show what is needed: {outcome}. "
             "Use GitLab's cleanup policies and its online garbage collection, which runs by itself"
         )
 
@@ -96,10 +96,10 @@ def check_links(
         raise UnreliableLinksError(
             f"{source.url(snapshot.unknown.first_link)}: {links:,} "
             f"{'file has' if links == 1 else 'files have'} the form of a link, but the repository, tag or "
-            "digest in the path breaks the registry's rules, so nobody can tell what it keeps: nothing is "
+            "digest in the path breaks the registry's rules, so what it keeps is unknown: nothing is "
             "deleted. Move or remove what no registry serves, and try again"
         )
-    revisions = {digest for one in snapshot.repositories.values() for digest in one.revisions}
+    revisions = {digest for repository in snapshot.repositories.values() for digest in repository.revisions}
     owned = len(revisions & snapshot.blobs.keys())
     if sentence := without_manifests(snapshot):
         raise UnreliableLinksError(
@@ -107,11 +107,16 @@ def check_links(
             "purpose, run the registry's own garbage-collect, which knows where its metadata is"
         )
     # A registry links a repository's layers and configurations so, never its manifests: what has such a link
-    # was pushed as a layer, be it a manifest or not.
-    layers = {digest for one in snapshot.repositories.values() for digest in one.layers}
+    # was pushed as a layer, even if it is a manifest.
+    layers = {digest for repository in snapshot.repositories.values() for digest in repository.layers}
     candidates = {digest: file for digest, file in unneeded.items() if digest not in layers}
     dangling = len(revisions - snapshot.blobs.keys())
-    tagged = {tag.target for one in snapshot.repositories.values() for tag in one.tags.values() if tag.target}
+    tagged = {
+        tag.target
+        for repository in snapshot.repositories.values()
+        for tag in repository.tags.values()
+        if tag.target
+    }
     adrift = len((tagged & snapshot.blobs.keys()) - revisions - unneeded.keys())
     lost, exact = _count_manifests(source, candidates, owned - adrift - dangling, progress)
     if lost + adrift + dangling > owned:

@@ -68,21 +68,21 @@ def images_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> list[Image
 
 def platforms_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> tuple[str, ...]:
     """Return the platforms that an image, or an index of images, is for; attestations have none."""
-    found: dict[str, None] = {}
+    platforms: dict[str, None] = {}
     seen: set[Digest] = set()
     waiting: list[tuple[Digest, str]] = [(digest, "")]
     while waiting:
-        one, told = waiting.pop(0)
+        one, stated_platform = waiting.pop(0)
         if one in seen:
             continue
         seen.add(one)
         this = read.get(one)
         if this is None or this.manifest is None:
-            found.update({told: None} if told else {})
+            platforms.update({stated_platform: None} if stated_platform else {})
         elif this.manifest.kind == "image":
-            platform = told or (this.config.platform if this.config else "")
-            found.update({platform: None} if platform else {})
+            platform = stated_platform or (this.config.platform if this.config else "")
+            platforms.update({platform: None} if platform else {})
         elif this.manifest.kind == "index":
             children = [child for child in this.manifest.references if child.relation == "manifest"]
             waiting += [(child.digest, child.platform) for child in children if child.platform != NO_PLATFORM]
-    return tuple(found)
+    return tuple(platforms)

@@ -1,4 +1,4 @@
-"""All there is to tell of one manifest: what it is, what is in it, what is about it.
+"""One manifest: what it is, what it contains, and what refers to it.
 
 Reads what a :class:`regfs.catalog.lookup.Lookup` finds; the result is plain data.
 """
@@ -33,7 +33,7 @@ _ARGUMENTS = re.compile(r"(\|\d+) .*? (/\S+ -\w*c )", re.DOTALL)
 
 @dataclass(frozen=True)
 class LayerPart:
-    """A layer, as its manifest and the image's configuration tell of it.
+    """A layer, as its manifest and the image's configuration describe it.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class LayerPart:
         From 1, the lowest.
     digest : Digest
     size : int or None
-        Bytes, compressed; None where the manifest does not tell (schema 1).
+        Bytes, compressed; None where the manifest does not state it (schema 1).
     media_type : str
     created_by : str
         The step that made it.
@@ -116,7 +116,7 @@ class Inspection:
     platforms : tuple of str
         Of the image, or of an index' images.
     size : int
-        Bytes of all that it leads to, each content once, as the manifests tell.
+        Bytes of all that it leads to, each content once, as the manifests state.
     problem : str
         What a pull of it misses, as a layer whose blob is gone; empty if nothing.
     """
@@ -206,7 +206,7 @@ def inspect(
     Raises
     ------
     ValueError
-        It is missing, or cannot be read; the message tells why.
+        It is missing, or cannot be read; the message says why.
     """
     read = lookup.closure([digest])
     top = read[digest]
@@ -214,8 +214,8 @@ def inspect(
         raise ValueError(f"{repository}@{digest}: {top.problem}")
     damage = lookup.damage(repository, read)
     config = configuration(lookup, top)
-    layers = [one for one in top.manifest.references if one.relation == "layer"]
-    linked = lookup.links(one.digest for one in layers) if sharing else None
+    layers = [reference for reference in top.manifest.references if reference.relation == "layer"]
+    linked = lookup.links(layer.digest for layer in layers) if sharing else None
     steps: Iterator[str] = iter(text for text, made in config.history if made)
     annotations = _titles(lookup, digest) if top.manifest.kind == "artifact" else {}
     parts = [
@@ -232,7 +232,11 @@ def inspect(
         )
         for number, one in enumerate(layers, 1)
     ]
-    children = [_child(one, read, damage) for one in top.manifest.references if one.relation == "manifest"]
+    children = [
+        _child(reference, read, damage)
+        for reference in top.manifest.references
+        if reference.relation == "manifest"
+    ]
     return Inspection(
         name or f"{repository}@{digest}",
         repository,
@@ -290,7 +294,7 @@ def _summary(digest: Digest, document: Mapping[str, Any]) -> ConfigPart:
         _text(runtime.get("WorkingDir")),
         _texts(runtime.get("Entrypoint")),
         _texts(runtime.get("Cmd")),
-        tuple(one.partition("=")[0] for one in _texts(runtime.get("Env"))),
+        tuple(text.partition("=")[0] for text in _texts(runtime.get("Env"))),
         _texts(runtime.get("ExposedPorts")),
         _texts(runtime.get("Volumes")),
         {str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {},
@@ -321,16 +325,16 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _titles(lookup: Lookup, digest: Digest) -> dict[int, str]:
-    """Give the file names that an artifact's layers are annotated with, by the layer's number."""
+    """Return the file names that an artifact's layers are annotated with, by the layer's number."""
     content = lookup.documents([digest], "manifests")[digest]
     try:
         document = json.loads(content) if isinstance(content, bytes) else {}
     except (ValueError, RecursionError):  # it went meanwhile, or was another
         return {}
     parts: Sequence[Any] = document.get("layers") or document.get("blobs") or ()
-    found = {}
+    titles = {}
     for number, part in enumerate(parts, 1):
         annotations = part.get("annotations") if isinstance(part, dict) else None
         if isinstance(annotations, dict):
-            found[number] = _text(annotations.get("org.opencontainers.image.title"))
-    return found
+            titles[number] = _text(annotations.get("org.opencontainers.image.title"))
+    return titles

@@ -138,8 +138,8 @@ class _Hashed:
     def __init__(self, file: Any, digest: Digest) -> None:
         self._file = file
         self._digest = digest
-        known = digest.algorithm in ("sha256", "sha384", "sha512")
-        self._hash = hashlib.new(digest.algorithm) if known else None
+        supported = digest.algorithm in ("sha256", "sha384", "sha512")
+        self._hash = hashlib.new(digest.algorithm) if supported else None
 
     def read(self, size: int = -1) -> bytes:
         data: bytes = self._file.read(_BLOCK if size < 0 else size)
@@ -165,7 +165,7 @@ def read_layer(source: Source, digest: Digest, number: int = 1) -> Iterator[Entr
     digest : Digest
         The layer.
     number : int
-        What the entries tell as their layer.
+        The entries' layer number.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def read_members(source: Source, digest: Digest, number: int = 1) -> Iterator[Me
 
 @contextmanager
 def _damage(digest: Digest) -> Iterator[None]:
-    """Turn what a damaged layer makes readers raise into an error that names the layer."""
+    """Raise what reading a damaged layer raises as an error that names the layer."""
     try:
         yield
     except LayerError:
@@ -303,7 +303,7 @@ def permissions(entry: Entry) -> int:
 
 
 def _normal(name: str) -> str:
-    """Give the place of an entry in the image: no "..", which would be no place in it, leads out."""
+    """Return the place of an entry in the image: no "..", which would be no place in it, leads out."""
     return posixpath.normpath("/" + name.lstrip("/"))
 
 
@@ -409,7 +409,7 @@ class _Layer:
             if entry.kind != "directory" and path in self._parents:
                 within = path + "/"
                 replaced += [latest.pop(other) for other in list(latest) if other.startswith(within)]
-                self._parents = {one for one in self._parents if not f"{one}/".startswith(within)}
+                self._parents = {item for item in self._parents if not f"{item}/".startswith(within)}
             parent = posixpath.dirname(path)
             while parent not in self._parents:
                 self._parents.add(parent)
@@ -511,7 +511,7 @@ class Overlay:
     def entries(self, *, every: bool = False) -> list[Entry]:
         """Return what is in the image, by path; with `every` also the hidden ones, lower layers last."""
         shown = [*self.hidden, *self.visible.values()] if every else list(self.visible.values())
-        return sorted(shown, key=lambda one: (one.path, -one.layer))
+        return sorted(shown, key=lambda item: (item.path, -item.layer))
 
 
 def merged(layers: Sequence[Iterator[Entry]], *, every: bool = False) -> list[Entry]:

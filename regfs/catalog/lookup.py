@@ -45,7 +45,7 @@ _WIDEST = 100
 
 
 class Referrer(NamedTuple):
-    """Something that is about a manifest; `how` it tells so: by its "subject", or by its "tag"."""
+    """A referrer of a manifest; `how` it refers to it: by its "subject" or by its "tag"."""
 
     digest: Digest
     how: Literal["subject", "tag"]
@@ -71,7 +71,7 @@ class Lookup:
     # -- names ----------------------------------------------------------------------------------------
 
     def tags(self, repository: str) -> dict[str, TagFiles]:
-        """Give the tags of a repository, by name.
+        """Return the tags of a repository, by name.
 
         Raises
         ------
@@ -80,33 +80,33 @@ class Lookup:
         NoRegistryError
             There is not even a registry.
         """
-        found: dict[str, TagFiles] = {}
+        tag_files: dict[str, TagFiles] = {}
         for page in self.source.pages(tags_root(repository)):
             for entry in page:
                 file = File(entry.size, entry.modified)
                 match parse(entry.path):
                     case TagCurrentLink(_, tag):
-                        found.setdefault(tag, TagFiles()).current = file
+                        tag_files.setdefault(tag, TagFiles()).current = file
                     case TagIndexLink(_, tag, digest):
-                        found.setdefault(tag, TagFiles()).index[digest] = file
-        if not found:
+                        tag_files.setdefault(tag, TagFiles()).index[digest] = file
+        if not tag_files:
             self.check_repository(repository)
-        current = [tag for tag, files in found.items() if files.current]
+        current = [tag for tag, files in tag_files.items() if files.current]
         paths = [TagCurrentLink(repository, tag).path for tag in current]
         for tag, content in zip(current, self.source.read(paths), strict=True):
-            _point(found[tag], content)
-        for files in found.values():
+            _point(tag_files[tag], content)
+        for files in tag_files.values():
             if files.target is None and not files.problem:
                 files.problem = "it has no current link"
-        return dict(sorted(found.items()))
+        return dict(sorted(tag_files.items()))
 
     def resolve(self, name: Name) -> Digest:
-        """Give the digest of the manifest that a name means.
+        """Return the digest of the manifest that a name means.
 
         Raises
         ------
         UnknownNameError
-            There is none; the error tells what there is.
+            There is none; the error lists similar names.
         AmbiguousDigestError
             It is the beginning of several digests.
         ValueError
@@ -120,18 +120,18 @@ class Lookup:
         if files.target:
             return files.target
         if files.problem and isinstance(content, bytes):
-            raise ValueError(f"{name}: {files.problem}; regfs fsck tells what else is broken")
+            raise ValueError(f"{name}: {files.problem}; regfs fsck shows what else is broken")
         self.check_repository(name.repository)
-        there = sorted(
+        tag_names = sorted(
             path.rpartition("/")[2] for path in self.source.directories(tags_root(name.repository))
         )
-        if not there:
+        if not tag_names:
             text = "no such tag; the repository has none, only manifests by digest"
         else:
-            near = [*difflib.get_close_matches(name.tag, there, _SHOWN), *reversed(there)]
+            near = [*difflib.get_close_matches(name.tag, tag_names, _SHOWN), *reversed(tag_names)]
             near = sorted(list(dict.fromkeys(near))[:_SHOWN])
-            text = f"no such tag; there {'is' if len(there) == 1 else 'are'} {', '.join(near)}"
-            text += f" and {len(there) - len(near):,} more" if len(there) > len(near) else ""
+            text = f"no such tag; there {'is' if len(tag_names) == 1 else 'are'} {', '.join(near)}"
+            text += f" and {len(tag_names) - len(near):,} more" if len(tag_names) > len(near) else ""
         raise UnknownNameError(errno.ENOENT, text, str(name))
 
     def _resolve_digest(self, name: Name) -> Digest:
@@ -145,14 +145,14 @@ class Lookup:
             if self.source.find(ManifestRevisionLink(name.repository, whole).path):
                 return whole
         likely = [path.rpartition("/")[2] for path in self.source.directories(root)]
-        likely = sorted(one for one in likely if one.startswith(beginning))
+        likely = sorted(item for item in likely if item.startswith(beginning))
         if len(likely) == 1:
             return Digest(algorithm, likely[0])
         if not likely:
             self.check_repository(name.repository)
             text = "no manifest of the repository has this digest"
             raise UnknownNameError(errno.ENOENT, text, str(name))
-        shown = ", ".join(one[:16] for one in likely[:4]) + (", …" if len(likely) > 4 else "")
+        shown = ", ".join(item[:16] for item in likely[:4]) + (", …" if len(likely) > 4 else "")
         raise AmbiguousDigestError(f"{name}: {len(likely)} digests begin so: {shown}")
 
     def check_repository(self, name: str) -> None:
@@ -172,19 +172,24 @@ class Lookup:
         raise unknown_repository(name, self._some_repositories())
 
     def _some_repositories(self) -> list[str]:
-        """Give the names that can be had quickly: a LIST for each directory that is looked into."""
-        found: list[str] = []
+        """Return the names that can be had quickly: a LIST for each directory that is looked into."""
+        repositories: list[str] = []
         level = [REPOSITORIES]
         for _ in range(_DEEPEST):
             inside = spread(self.source.directories, level[:_WIDEST])
             for path, below in zip(level, inside, strict=False):
-                if any(one.rpartition("/")[2].startswith("_") for one in below):
-                    found.append(path.removeprefix(f"{REPOSITORIES}/"))
-            level = [one for below in inside for one in below if not one.rpartition("/")[2].startswith("_")]
-        return found
+                if any(manifest.rpartition("/")[2].startswith("_") for manifest in below):
+                    repositories.append(path.removeprefix(f"{REPOSITORIES}/"))
+            level = [
+                manifest
+                for below in inside
+                for manifest in below
+                if not manifest.rpartition("/")[2].startswith("_")
+            ]
+        return repositories
 
     def complete(self, beginning: str) -> list[str]:
-        """Give what a name may go on with: repositories and their parents (with a slash), or tags.
+        """Return what a name may go on with: repositories and their parents (with a slash), or tags.
 
         For a shell. One LIST; for repositories one more for each that fits.
         """
@@ -196,67 +201,67 @@ class Lookup:
         parent = beginning.rpartition("/")[0]
         paths = self.source.directories(f"{REPOSITORIES}/{parent}".rstrip("/"))
         fitting = [
-            one
-            for one in paths
-            if one.startswith(f"{REPOSITORIES}/{beginning}") and not one.rpartition("/")[2].startswith("_")
+            item
+            for item in paths
+            if item.startswith(f"{REPOSITORIES}/{beginning}") and not item.rpartition("/")[2].startswith("_")
         ][:_WIDEST]
-        found = []
+        completions = []
         for path, inside in zip(fitting, spread(self.source.directories, fitting), strict=True):
             name = path.removeprefix(f"{REPOSITORIES}/")
-            own = [one.rpartition("/")[2].startswith("_") for one in inside]
-            found += [name] if any(own) else []
-            found += [f"{name}/"] if not all(own) else []
-        return found
+            own = [item.rpartition("/")[2].startswith("_") for item in inside]
+            completions += [name] if any(own) else []
+            completions += [f"{name}/"] if not all(own) else []
+        return completions
 
     # -- manifests ------------------------------------------------------------------------------------
 
     def revisions(self, repository: str) -> dict[Digest, File]:
-        """Give the manifests that are revisions of a repository."""
-        found = {}
+        """Return the manifests that are revisions of a repository."""
+        read_manifests = {}
         for page in self.source.pages(revisions_root(repository)):
             for entry in page:
                 spec = parse(entry.path)
                 if isinstance(spec, ManifestRevisionLink):
-                    found[spec.digest] = File(entry.size, entry.modified)
-        return found
+                    read_manifests[spec.digest] = File(entry.size, entry.modified)
+        return read_manifests
 
     def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ReadManifest]:
         """Read manifests; what is missing or damaged has its `problem`."""
-        found: dict[Digest, ReadManifest] = {}
+        read_manifests: dict[Digest, ReadManifest] = {}
         for digest, content in self.documents(digests, "manifests").items():
             if isinstance(content, str):
-                found[digest] = ReadManifest(0, problem=content)
+                read_manifests[digest] = ReadManifest(0, problem=content)
                 continue
             try:
-                found[digest] = ReadManifest(len(content), parse_manifest(content))
+                read_manifests[digest] = ReadManifest(len(content), parse_manifest(content))
             except ManifestError as exc:
-                found[digest] = ReadManifest(len(content), problem=str(exc))
-        return found
+                read_manifests[digest] = ReadManifest(len(content), problem=str(exc))
+        return read_manifests
 
     def closure(self, digests: Iterable[Digest]) -> dict[Digest, ReadManifest]:
         """Read manifests and, where they are indexes, what those lead to; with images' configurations."""
-        found: dict[Digest, ReadManifest] = {}
+        manifests: dict[Digest, ReadManifest] = {}
         wanted = list(dict.fromkeys(digests))
         while wanted:
-            found.update(self.manifests(wanted))
+            manifests.update(self.manifests(wanted))
             wanted = list(
                 dict.fromkeys(
-                    one.digest
+                    reference.digest
                     for digest in wanted
-                    if (this := found[digest].manifest)
-                    for one in this.references
-                    if one.relation == "manifest" and one.digest not in found
+                    if (this := manifests[digest].manifest)
+                    for reference in this.references
+                    if reference.relation == "manifest" and reference.digest not in manifests
                 )
             )
         images = {
             digest: this.config.digest
-            for digest, read in found.items()
+            for digest, read in manifests.items()
             if (this := read.manifest) and this.kind == "image" and this.config
         }
         contents = self.documents(images.values(), "configurations")
         for digest, config in images.items():
-            found[digest] = _with_config(found[digest], contents[config])
-        return found
+            manifests[digest] = _with_config(manifests[digest], contents[config])
+        return manifests
 
     def present(self, read: Mapping[Digest, ReadManifest]) -> dict[Digest, ReadManifest]:
         """Return those manifests of a closure that have a blob."""
@@ -269,8 +274,8 @@ class Lookup:
         """
         blobs: dict[Digest, None] = {}
         children: dict[Digest, None] = {}
-        for one in read.values():
-            for reference in one.manifest.references if one.manifest else ():
+        for item in read.values():
+            for reference in item.manifest.references if item.manifest else ():
                 if reference.relation == "manifest":
                     children[reference.digest] = None
                 elif reference.relation != "subject" and not reference.foreign:
@@ -284,14 +289,14 @@ class Lookup:
 
     def _lacking(self, paths: Mapping[str, Digest]) -> set[Digest]:
         """Return the digests of the paths at which there is no file."""
-        found: set[Digest] = set()
+        lacking: set[Digest] = set()
         done = 0
         for batch in batches(paths, lambda _: 0):
             entries = self.source.find_many(batch)
-            found.update(paths[path] for path, entry in zip(batch, entries, strict=True) if entry is None)
+            lacking.update(paths[path] for path, entry in zip(batch, entries, strict=True) if entry is None)
             done += len(batch)
             self._progress("blobs", done, len(paths))
-        return found
+        return lacking
 
     def referrers(self, repository: str, digest: Digest) -> list[Referrer]:
         """Find what is about a manifest: whose subject it is, or that has a tag made of its digest.
@@ -314,43 +319,43 @@ class Lookup:
             for one, this in read.items()
             if one in tagged or (this.manifest and this.manifest.subject == digest)
         ]
-        return sorted(found_, key=lambda one: one.digest)
+        return sorted(found_, key=lambda item: item.digest)
 
     def links(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
         """Find the repositories that have a link to a layer. Lists the links of the whole registry."""
-        found: dict[Digest, list[str]] = {digest: [] for digest in digests}
+        repositories: dict[Digest, list[str]] = {digest: [] for digest in digests}
         done = 0
         for page in self.source.pages(REPOSITORIES):
             for entry in page:
                 spec = parse(entry.path)
-                if isinstance(spec, LayerLink) and spec.digest in found:
-                    found[spec.digest].append(spec.repository)
+                if isinstance(spec, LayerLink) and spec.digest in repositories:
+                    repositories[spec.digest].append(spec.repository)
             done += len(page)
             self._progress("listing", done, None)
-        return {digest: sorted(names) for digest, names in found.items()}
+        return {digest: sorted(names) for digest, names in repositories.items()}
 
     def documents(self, digests: Iterable[Digest], stage: str) -> dict[Digest, bytes | str]:
         """Read blobs that are documents; for those that cannot be, why not."""
         wanted = list(dict.fromkeys(digests))
         self._progress(stage, 0, len(wanted))
         entries = self.source.find_many([BlobData(digest).path for digest in wanted])
-        found: dict[Digest, bytes | str] = {}
+        contents: dict[Digest, bytes | str] = {}
         paths: dict[str, Digest] = {}
         sizes: dict[str, int] = {}
         for digest, entry in zip(wanted, entries, strict=True):
             if entry is None:
-                found[digest] = MISSING
+                contents[digest] = MISSING
             elif entry.size > LARGEST:
-                found[digest] = f"it has {entry.size} bytes, more than a registry takes ({LARGEST})"
+                contents[digest] = f"it has {entry.size} bytes, more than a registry takes ({LARGEST})"
             else:
                 paths[entry.path], sizes[entry.path] = digest, entry.size
         done = 0
         for batch in batches(paths, sizes.__getitem__):
             for path, content in zip(batch, self.source.read(batch), strict=True):
-                found[paths[path]] = content if isinstance(content, bytes) else MISSING
+                contents[paths[path]] = content if isinstance(content, bytes) else MISSING
             done += len(batch)
             self._progress(stage, done, len(paths))
-        return found
+        return contents
 
     def document(self, digest: Digest) -> bytes:
         """Read a manifest or a configuration byte for byte as it was pushed.
@@ -382,7 +387,7 @@ class Lookup:
 
 
 def _point(files: TagFiles, content: bytes | OSError) -> None:
-    """Tell where a tag's link points."""
+    """Set a tag's target from its link."""
     if isinstance(content, OSError):
         files.current, files.problem = None, "it has no current link"
         return

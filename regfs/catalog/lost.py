@@ -1,7 +1,7 @@
 """Whether a registry's links are lost: there are blobs, and nothing says whose they are.
 
 A registry whose links were lost, or not copied with the blobs, looks like one full of garbage to whoever
-deletes, and like an empty one to whoever reads. So both are told.
+deletes, and like an empty one to whoever reads. So both are warned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ENOUGH = 50_000
 UNTRUE = "the links are in a database, as GitLab's registry keeps them, or lost, or not copied yet"
-"""Why links do not tell what is needed."""
+"""Why links do not show what is needed."""
 
 
 class LostLinksWarning(UserWarning):
@@ -28,7 +28,9 @@ class LostLinksWarning(UserWarning):
 def without_manifests(snapshot: Snapshot) -> str:
     """Return the sentence that there are blobs, and that no repository has a manifest; empty if one has."""
     if not snapshot.blobs or any(
-        digest in snapshot.blobs for one in snapshot.repositories.values() for digest in one.revisions
+        digest in snapshot.blobs
+        for repository in snapshot.repositories.values()
+        for digest in repository.revisions
     ):
         return ""
     count, size = len(snapshot.blobs), sum(file.size for file in snapshot.blobs.values())
@@ -42,7 +44,7 @@ def lost_links(snapshot: Snapshot) -> str:
     A registry to which the first image is being pushed has no manifest either. There each blob has a layer
     link, which no manifest's blob has.
     """
-    layers = {digest for one in snapshot.repositories.values() for digest in one.layers}
+    layers = {digest for repository in snapshot.repositories.values() for digest in repository.layers}
     return without_manifests(snapshot) if snapshot.blobs.keys() - layers else ""
 
 
@@ -79,7 +81,7 @@ def seem_lost(source: Source) -> bool:
 
 
 def notice(source: Source, snapshot: Snapshot) -> str:
-    """Return the line that tells readers of lost links; empty if they are not, or are in a database."""
+    """Return the line that warns readers of lost links; empty if none are lost, or they are in a database."""
     text = "" if snapshot.database_in_use else lost_links(snapshot)
     return f"{source.url(REPOSITORIES)}: {text}" if text else ""
 

@@ -70,7 +70,7 @@ class ManifestError(ValueError):
 
 
 class MediaTypeError(ManifestError):
-    """A manifest of a kind that nobody here knows, so nobody can tell what it needs."""
+    """A manifest of an unknown kind, so what it needs is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,9 @@ class Reference:
     digest : Digest
         Its content.
     size : int or None
-        Bytes, as the manifest tells; None in schema 1, which does not.
+        Bytes, as the manifest states; None in schema 1, which does not.
     media_type : str
-        As the manifest tells.
+        As the manifest states.
     platform : str
         Of an index' child, "linux/amd64"; else empty.
     urls : tuple of str
@@ -117,14 +117,14 @@ class Manifest:
     Attributes
     ----------
     media_type : str
-        As it tells itself, or what its form shows it to be.
+        As it states, or as its form shows.
     kind : str
         "image", "index" (of manifests, also nested, or of the layers of a build cache), "artifact" (all that
         is no image to be run) or "schema1" (Docker's first form).
     references : tuple of Reference
         In its own order: configuration, layers, children, subject.
     artifact_type : str
-        Of an artifact, or of an index that is one: as it tells, or its configuration's media type. Else
+        Of an artifact, or of an index that is one: as it states, or its configuration's media type. Else
         empty.
     annotations : mapping of str to str
         Its annotations.
@@ -139,17 +139,19 @@ class Manifest:
     @property
     def config(self) -> Reference | None:
         """The configuration, if it has one."""
-        return next((one for one in self.references if one.relation == "config"), None)
+        return next((reference for reference in self.references if reference.relation == "config"), None)
 
     @property
     def subject(self) -> Digest | None:
         """What it is about, if it is a referrer."""
-        return next((one.digest for one in self.references if one.relation == "subject"), None)
+        return next(
+            (reference.digest for reference in self.references if reference.relation == "subject"), None
+        )
 
     @property
     def kept(self) -> tuple[Digest, ...]:
         """What it keeps from being collected as garbage (Go: ``References()``): all but the subject."""
-        return tuple(one.digest for one in self.references if one.relation != "subject")
+        return tuple(reference.digest for reference in self.references if reference.relation != "subject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class ImageConfig:
     Attributes
     ----------
     platform : str
-        "linux/amd64", "linux/arm/v7"; empty where it does not tell.
+        "linux/amd64", "linux/arm/v7"; empty where it is not stated.
     created : datetime or None
         Aware, UTC.
     """
@@ -195,7 +197,7 @@ def parse_manifest(data: bytes) -> Manifest:
         children = _references("manifest", _list(document, "manifests"))
         artifact_type = _text(document, "artifactType")
         if not artifact_type:
-            artifact_type = next((one.media_type for one in children if one.relation == "config"), "")
+            artifact_type = next((child.media_type for child in children if child.relation == "config"), "")
         return Manifest(media_type, "index", (*children, *subject), artifact_type, annotations)
     if media_type == OCI_ARTIFACT:
         blobs = _references("layer", document.get("blobs") or [])
@@ -208,7 +210,7 @@ def parse_manifest(data: bytes) -> Manifest:
     artifact_type = _text(document, "artifactType")
     image = not artifact_type and config[0].media_type in _IMAGE_CONFIGS
     # BuildKit's attestations have the configuration of an image, but nothing that could be unpacked.
-    image = image and (not layers or any(one.media_type.startswith(_IMAGE_LAYERS) for one in layers))
+    image = image and (not layers or any(layer.media_type.startswith(_IMAGE_LAYERS) for layer in layers))
     if not image:
         artifact_type = artifact_type or config[0].media_type
     kind: Kind = "image" if image else "artifact"
@@ -216,7 +218,7 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def parse_config(data: bytes) -> ImageConfig:
-    """Read an image's configuration; what it does not tell, or tells wrongly, is empty.
+    """Parse an image's configuration; what is missing or malformed in it is empty.
 
     Raises
     ------
@@ -286,7 +288,7 @@ def _spelling(name: str) -> str:
 
 
 def _guess(document: Mapping[str, Any]) -> str:
-    """Tell the media type of a manifest that does not tell it; OCI's need not."""
+    """Infer the media type of a manifest that omits it, as OCI allows."""
     if document.get("manifests") is not None:
         return OCI_INDEX
     if document.get("schemaVersion") != 1 and "config" in document and "layers" in document:
@@ -309,11 +311,11 @@ def _schema1(document: Mapping[str, Any]) -> tuple[Reference, ...]:
     layers = document.get("fsLayers")
     if not isinstance(layers, list):
         raise ManifestError("fsLayers is no list")
-    found = []
+    references = []
     for layer in layers:
         digest = _folded(layer).get("blobSum") if isinstance(layer, dict) else None
-        found.append(Reference("layer", _digest(digest, "fsLayers"), None, ""))
-    return tuple(found)
+        references.append(Reference("layer", _digest(digest, "fsLayers"), None, ""))
+    return tuple(references)
 
 
 def _list(document: Mapping[str, Any], name: str) -> object:
@@ -326,7 +328,7 @@ def _references(relation: Relation, listed: object) -> tuple[Reference, ...]:
     """Read descriptors. Of the children of an index ("manifest") each is what its media type says."""
     if not isinstance(listed, list):
         raise ManifestError(f"its {relation}s are no list")
-    found = []
+    references = []
     for item in listed:
         if not isinstance(item, dict):
             raise ManifestError(f"its {relation} is no descriptor")
@@ -335,7 +337,7 @@ def _references(relation: Relation, listed: object) -> tuple[Reference, ...]:
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_NUMBER:
             raise ManifestError(f"the size of its {relation} {digest} is no number of bytes")
         media_type, platform = _text(item, "mediaType"), item.get("platform")
-        found.append(
+        references.append(
             Reference(
                 _relation_of_child(media_type) if relation == "manifest" else relation,
                 digest,
@@ -345,11 +347,11 @@ def _references(relation: Relation, listed: object) -> tuple[Reference, ...]:
                 _urls(item.get("urls")),
             )
         )
-    return tuple(found)
+    return tuple(references)
 
 
 def _relation_of_child(media_type: str) -> Relation:
-    """Return what a child is to its index. One that does not tell its media type is a manifest, as most are.
+    """Return what a child is to its index. One without a media type is a manifest, as most are.
 
     Clients fetch a child of another type as a blob, and registries take an index of blobs: distribution looks
     for a child by any link of the repository.

@@ -8,7 +8,7 @@ what has become of use, was written again, or may be about to be used.
 
 What remains is what the registry's own collector has for its whole run: a push that asked whether a blob is
 there just before it was deleted, and whose manifest comes just after. An old layer link suffices for that
-and leaves no trace. Here the time is that of one listing of the links and one request. `Applied.lost` tells
+and leaves no trace. Here the time is that of one listing of the links and one request. `Applied.lost` lists
 if it happened. To rule it out, set the registry to ``readonly`` meanwhile, as its documentation asks for.
 """
 
@@ -80,7 +80,7 @@ def plan(
     allow_most: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
-    """Tell which blobs nothing needs, unless the links cannot be the truth (:mod:`regfs.catalog.guards`).
+    """Plan to delete what nothing needs, unless the links cannot be the truth (:mod:`regfs.catalog.guards`).
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def plan(
     allow_most : bool
         Let the plan name more than half of the blobs or of their bytes.
     progress : callable, optional
-        ``progress(stage, done, total)`` is told what goes on.
+        ``progress(stage, done, total)`` is called as the work goes on.
 
     Raises
     ------
@@ -121,26 +121,26 @@ def plan(
             if digest in unneeded:
                 links.add(digest, file.modified)
                 names[digest].append(repository.name)
-    found = [
+    orphans = [
         Orphan(digest, file.size, file.modified, *links.of(digest), tuple(sorted(names.get(digest, ()))))
         for digest, file in sorted(unneeded.items())
     ]
     younger: list[Orphan] = []
     if age is not None:
         before = snapshot.started - age
-        younger = [one for one in found if one.touched > before]
-        found = [one for one in found if one.touched <= before]
+        younger = [orphan for orphan in orphans if orphan.touched > before]
+        orphans = [orphan for orphan in orphans if orphan.touched <= before]
     taken = Plan(
         place(source),
         snapshot.started,
         age,
-        tuple(found),
+        tuple(orphans),
         (*_unreadable(snapshot), *tagged.unreadable),
         len(younger),
-        sum(one.size for one in younger),
+        sum(orphan.size for orphan in younger),
     )
     if not allow_most and not taken.incomplete:  # which is to be looked at, and says why
-        check_share(snapshot, [one.digest for one in found])
+        check_share(snapshot, [orphan.digest for orphan in orphans])
     return taken
 
 
@@ -255,7 +255,7 @@ class Applied:
     @property
     def bytes(self) -> int:
         """How much was freed."""
-        return sum(one.size for one in self.deleted)
+        return sum(blob.size for blob in self.deleted)
 
 
 def apply(
@@ -281,7 +281,7 @@ def apply(
     plan : Plan
         Taken of the same place.
     progress : callable, optional
-        ``progress(stage, done, total)`` is told what goes on.
+        ``progress(stage, done, total)`` is called as the work goes on.
     dry_run : bool
         Look at everything, and delete nothing.
     deleted : callable
@@ -307,9 +307,9 @@ def apply(
     OSError
         A listing or a read failed. What was deleted before stays so.
     """
-    here = place(source)
-    if plan.place != here:
-        raise PlanError(f"the plan is of {plan.place}, not of {here}; take a new one")
+    current_place = place(source)
+    if plan.place != current_place:
+        raise PlanError(f"the plan is of {plan.place}, not of {current_place}; take a new one")
     if plan.incomplete:
         raise IncompletePlanError(plan.incomplete)
     progress = progress or (lambda *_: None)
@@ -320,12 +320,12 @@ def apply(
     if unreadable := [*_unreadable(now), *tagged.unreadable]:
         raise IncompletePlanError(unreadable)
     if not allow_most:
-        check_share(now, [one.digest for one in plan.blobs if one.digest in now.blobs])
+        check_share(now, [blob.digest for blob in plan.blobs if blob.digest in now.blobs])
     return _Application(source, plan, now, tagged, progress, dry_run, deleted).run()
 
 
 def _unreadable(snapshot: Snapshot) -> list[str]:
-    """Name the manifests that keep something, and nobody can tell what."""
+    """Return the manifests that keep blobs which cannot be determined."""
     return [
         f"{digest} in {repository.name}: {problem}"
         for _, repository in sorted(snapshot.repositories.items())
@@ -372,7 +372,7 @@ class _Application:
     lost: list[Skipped] = field(default_factory=list)
 
     def run(self) -> Applied:
-        orphans = {one.digest: one for one in self.plan.blobs}
+        orphans = {blob.digest: blob for blob in self.plan.blobs}
         watch = _Watch(self.source, orphans, self.now, self.tagged)
         del self.now  # it is large, and grows old
         total = len(self.plan.blobs)
@@ -391,7 +391,7 @@ class _Application:
         )
 
     def _batch(self, batch: Sequence[Orphan], watch: _Watch) -> None:
-        entries = self.source.find_many(_path(one) for one in batch)
+        entries = self.source.find_many(_path(blob) for blob in batch)
         watch.look()  # the last thing before the deletion, but for one small request
         check_database(self.source, deleted=len(self.deleted))
         left = []
@@ -416,20 +416,20 @@ class _Application:
             if not batch:
                 return
             try:
-                self.source.delete([_path(one) for one in batch])
+                self.source.delete([_path(blob) for blob in batch])
             except OSError as exc:
                 failure = exc
             else:
                 self.deleted += batch
                 return
-            entries = self.source.find_many(_path(one) for one in batch)
+            entries = self.source.find_many(_path(blob) for blob in batch)
             self.deleted += [one for one, entry in zip(batch, entries, strict=True) if entry is None]
             batch = [one for one, entry in zip(batch, entries, strict=True) if entry is not None]
-        self.failed += [Skipped(one.digest, str(failure)) for one in batch]
+        self.failed += [Skipped(blob.digest, str(failure)) for blob in batch]
 
     def _look_back(self, watch: _Watch) -> None:
         watch.look()
-        wanted = [one for one in self.deleted if one.digest in watch.needed]
+        wanted = [blob for blob in self.deleted if blob.digest in watch.needed]
         for one, entry in zip(wanted, self.source.find_many(map(_path, wanted)), strict=True):
             if entry is None:
                 self.lost.append(Skipped(one.digest, watch.reason(one)))
@@ -450,8 +450,8 @@ class _Watch:
         self._tags: dict[tuple[str, str], datetime] = {}
         self._keep(tagged.needed)
         for repository in now.repositories.values():
-            there = (digest for digest in repository.revisions if digest in now.manifests)
-            self._seen.update((repository.name, digest) for digest in there)
+            readable = (digest for digest in repository.revisions if digest in now.manifests)
+            self._seen.update((repository.name, digest) for digest in readable)
             self._need(repository.name, needs(now, repository))
             for tag, files in repository.tags.items():
                 # One that was written in these seconds may be written again in the same one.
@@ -474,7 +474,7 @@ class _Watch:
         for batch in batches(links, lambda _: 0):
             for path, content in zip(batch, self.source.read(batch), strict=True):
                 if isinstance(content, bytes):
-                    with contextlib.suppress(InvalidDigestError):  # fsck tells of that
+                    with contextlib.suppress(InvalidDigestError):  # fsck reports that
                         self._need(links[path], [parse_link(content)])
 
     def _need(self, repository: str, blobs: Iterable[Digest]) -> None:
@@ -501,7 +501,7 @@ class _Watch:
                     case TagCurrentLink(name, tag) if self._tags.get((name, tag)) != entry.modified:
                         tags[entry.path] = name
                     case None if resembles_link(entry.path):
-                        self.blind = f"nobody can tell what the link {self.source.url(entry.path)} keeps"
+                        self.blind = f"what the link {self.source.url(entry.path)} keeps is unknown"
         for digest, names in new.items():
             self._read(digest, names)
         self._read_tags(tags)
@@ -512,30 +512,30 @@ class _Watch:
         for batch in batches(repositories, lambda _: 0):
             for path, content in zip(batch, self.source.read(batch), strict=True):
                 if isinstance(content, bytes):
-                    with contextlib.suppress(InvalidDigestError):  # fsck tells of that
+                    with contextlib.suppress(InvalidDigestError):  # fsck reports that
                         digest = parse_link(content)
                         if (repositories[path], digest) not in self._seen:
                             manifests[digest] = repositories[path]
         followed = _follow(self.source, manifests)
         self._keep(followed.needed)
         if followed.unreadable:
-            told = "a tag names a manifest, and nobody can tell what it needs"
-            self.blind = self.blind or f"{told}: {followed.unreadable[0]}"
+            reason = "a tag names a manifest whose needs are unknown"
+            self.blind = self.blind or f"{reason}: {followed.unreadable[0]}"
 
     def _read(self, digest: Digest, names: list[str]) -> None:
         for name in names:
             self._need(name, [digest])
         for _, read in _manifests(self.source, [digest]):  # a link to nothing keeps nothing, so far
             if read.manifest is None:
-                told = f"{digest} has become a manifest of {names[0]}, and nobody can tell what it needs"
-                self.blind = f"{told}: {read.problem}"
+                reason = f"{digest} has become a manifest of {names[0]}, and what it needs is unknown"
+                self.blind = f"{reason}: {read.problem}"
                 return
             for name in names:
                 self._need(name, read.manifest.kept)
                 self._seen.add((name, digest))
 
     def reason(self, one: Orphan) -> str:
-        """Tell why a blob must not be deleted; empty if nothing is known."""
+        """Return why a blob must not be deleted, or an empty text."""
         if one.digest in self.needed:
             return f"{self.needed[one.digest]} needs it again"
         if self.blind:
@@ -551,5 +551,5 @@ def _path(one: Orphan) -> str:
 
 
 def _seconds(moment: datetime) -> int:
-    """Cut a time to what a HEAD tells; a listing may tell more."""
+    """Round a time down to the seconds of a HEAD; a listing may have more."""
     return int(moment.astimezone(timezone.utc).timestamp())

@@ -213,7 +213,7 @@ def compare_packages(old: Iterable[Package], new: Iterable[Package]) -> list[Pac
 
 
 def _versions(packages: Iterable[Package]) -> dict[tuple[Manager, str, str], tuple[str, ...]]:
-    found: defaultdict[tuple[Manager, str, str], list[str]] = defaultdict(list)
+    versions_by_package: defaultdict[tuple[Manager, str, str], list[str]] = defaultdict(list)
     for package in packages:
-        found[package.manager, package.name, package.architecture].append(package.version)
-    return {key: tuple(sorted(versions)) for key, versions in found.items()}
+        versions_by_package[package.manager, package.name, package.architecture].append(package.version)
+    return {key: tuple(sorted(versions)) for key, versions in versions_by_package.items()}

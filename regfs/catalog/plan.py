@@ -40,8 +40,8 @@ class IncompletePlanError(PlanError):
 
     def __init__(self, manifests: Sequence[str]) -> None:
         more = f" (and {len(manifests) - 1} more)" if len(manifests) > 1 else ""
-        told = "what it needs is unknown, so nothing is deleted; see what fsck tells, and repair or delete it"
-        super().__init__(f"manifest {manifests[0]}{more}: {told}")
+        reason = "what it needs is unknown, so nothing is deleted; see regfs fsck, and repair or delete it"
+        super().__init__(f"manifest {manifests[0]}{more}: {reason}")
         self.manifests = tuple(manifests)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -119,17 +119,17 @@ class Plan:
         if self.older_than is not None and self.older_than < timedelta():
             raise ValueError(f"older_than {self.older_than.total_seconds()} s: must not be negative")
         seen: set[Digest] = set()
-        for one in self.blobs:
-            if one.digest in seen:
-                raise ValueError(f"{one.digest} is in it twice")
-            seen.add(one.digest)
-            if self.older_than is not None and one.touched > self.taken - self.older_than:
-                raise ValueError(f"{one.digest} is younger than the plan's age")
+        for blob in self.blobs:
+            if blob.digest in seen:
+                raise ValueError(f"{blob.digest} is in it twice")
+            seen.add(blob.digest)
+            if self.older_than is not None and blob.touched > self.taken - self.older_than:
+                raise ValueError(f"{blob.digest} is younger than the plan's age")
 
     @property
     def bytes(self) -> int:
         """How much it would free."""
-        return sum(one.size for one in self.blobs)
+        return sum(blob.size for blob in self.blobs)
 
     def save(self, file: str | os.PathLike[str]) -> None:
         """Write it to a file, whole or not at all; only its owner may read it.
@@ -182,12 +182,12 @@ class Plan:
             return _plan(json.loads(data))
         except (ValueError, OverflowError, RecursionError) as exc:
             why = "it is no JSON" if isinstance(exc, (json.JSONDecodeError, UnicodeError)) else exc
-            told = "it is nested too deeply" if isinstance(exc, RecursionError) else why
-            raise PlanError(f"plan {os.fspath(file)}: {told!s:.300}; take a new one") from exc
+            reason = "it is nested too deeply" if isinstance(exc, RecursionError) else why
+            raise PlanError(f"plan {os.fspath(file)}: {reason!s:.300}; take a new one") from exc
 
 
 def place(source: Source) -> str:
-    """Name the place that a plan is of: URL, and what tells apart places of the same URL. No secret is in it.
+    """Return the place of a plan: its URL with root directory and endpoint. No secret is in it.
 
     Of a storage driver that has no filesystem it is the path alone: plans of two of them look alike.
     """
@@ -197,11 +197,11 @@ def place(source: Source) -> str:
     while hasattr(fs, "fs") and hasattr(fs, "path"):  # fsspec's DirFileSystem, whose URLs leave its path out
         fs, path = fs.fs, f"/{fs.path.strip('/')}{path}"
     parameters = getattr(fs, "parameters", None)
-    told = {
+    distinctions = {
         "rootdirectory": getattr(parameters, "root_directory", "").rstrip("/"),
         "regionendpoint": getattr(parameters, "endpoint_url", None),
     }
-    query = urlencode({name: value for name, value in told.items() if value}, safe="/:[]")
+    query = urlencode({name: value for name, value in distinctions.items() if value}, safe="/:[]")
     return str(fs.unstrip_protocol(path)) + (f"?{query}" if query else "")
 
 
@@ -234,20 +234,20 @@ def _plan(document: Any) -> Plan:
     if not isinstance(document["blobs"], list):
         raise ValueError("its blobs are no list")
     incomplete = document["incomplete"]
-    if not isinstance(incomplete, list) or not all(isinstance(one, str) for one in incomplete):
+    if not isinstance(incomplete, list) or not all(isinstance(item, str) for item in incomplete):
         raise ValueError("its incomplete is no list of texts")
     if not isinstance(document["place"], str):
         raise ValueError("its place is no text")
-    found = Plan(
+    plan = Plan(
         document["place"],
         _time(document["taken"], "its taken"),
         None if older is None else timedelta(seconds=older),
         tuple(_orphan(one, f"blob {at}", version) for at, one in enumerate(document["blobs"], 1)),
         tuple(incomplete),
     )
-    if document["count"] != len(found.blobs) or document["bytes"] != found.bytes:
-        raise ValueError("its blobs are not as many, or not as large, as it tells")
-    return found
+    if document["count"] != len(plan.blobs) or document["bytes"] != plan.bytes:
+        raise ValueError("its blobs are not as many, or not as large, as it states")
+    return plan
 
 
 def _orphan(item: Any, where: str, version: int) -> Orphan:

@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 
 def needs(snapshot: Snapshot, repository: Repository) -> set[Digest]:
-    """Give the blobs that a repository keeps, be they there or not.
+    """Return the blobs that a repository keeps, present or missing.
 
     By the rule of the registry's garbage collector (distribution: ``garbagecollect.go``,
     ``MarkAndSweep``): each manifest that is a revision of the repository and exists, and what that refers
     to. A layer's link keeps nothing, and nobody looks into an index' child that is no revision itself.
     """
-    found: set[Digest] = set()
+    digests: set[Digest] = set()
     for digest in repository.revisions:
         read = snapshot.manifests.get(digest)
         if read is not None:
-            found.add(digest)
+            digests.add(digest)
             if read.manifest:
-                found.update(read.manifest.kept)
-    return found
+                digests.update(read.manifest.kept)
+    return digests
 
 
 def size_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> int:
-    """Return the bytes of a manifest and all that it leads to, each content once, as the manifests tell.
+    """Return the bytes of a manifest and all that it leads to, each content once, as the manifests state.
 
     Parameters
     ----------

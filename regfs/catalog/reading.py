@@ -1,4 +1,4 @@
-"""How the files of a registry are read: in groups of a bounded size, and what their bytes tell. Pure."""
+"""How the files of a registry are read: in groups of a bounded size, and what their bytes mean. Pure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _BATCH_BYTES = 32 * 2**20
 
 
 def too_large(size: int) -> ReadManifest:
-    """Give what stands for a manifest that is larger than one may be, and is not read."""
+    """Return what stands for a manifest that is larger than one may be, and is not read."""
     problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
     return ReadManifest(size, problem=problem, fault="large", refusal=problem)
 
 
 def understand(content: bytes) -> ReadManifest:
-    """Read a manifest, or tell what is wrong with it."""
+    """Parse a manifest, or return what is wrong with it."""
     refused = refusal(content)
     try:
         return ReadManifest(len(content), parse_manifest(content), refusal=refused)
@@ -37,12 +37,12 @@ def understand(content: bytes) -> ReadManifest:
 
 
 def altered(digest: Digest, content: bytes) -> bool:
-    """Tell whether some content is not what its digest promises, if that can be computed."""
+    """Return whether some content is not what its digest promises, if that can be computed."""
     return digest.algorithm in ALGORITHMS and hashlib.new(digest.algorithm, content).hexdigest() != digest.hex
 
 
 def batches(paths: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
-    """Give paths in groups that can be read at once; `size` tells the bytes of each."""
+    """Yield paths in groups that can be read at once; ``size(path)`` returns the bytes of each."""
     batch: list[str] = []
     held = 0
     for path in paths:

@@ -58,7 +58,7 @@ class TagRecord:
     ----------
     repository, name : str
     digest : Digest or None
-        The manifest that it names now; None where `problem` tells why it names none.
+        The manifest that it names now; None where `problem` says why it names none.
     modified : datetime or None
         When it was last moved, UTC.
     history : tuple of (Digest, datetime)
@@ -89,19 +89,19 @@ class ManifestRecord:
         "image", "index", "artifact", "schema1"; empty where it could not be read.
     role : str
         What it is to the other manifests: "tagged", "child", "referrer" or "untagged", as
-        :data:`regfs.catalog.roles.ROLES` tells; whichever repositories these are in.
+        :data:`regfs.catalog.roles.ROLES` defines it; whichever repositories these are in.
     artifact_type : str
         Of an artifact; else empty.
     platform : str
-        "linux/amd64", of an image whose configuration tells, or as an index tells of its child.
+        "linux/amd64", as an image's configuration or an index states it.
     created : datetime or None
-        When the image was made, as its configuration tells, UTC.
+        When the image was made, by its configuration, UTC.
     config, subject : Digest or None
         Its configuration; what it is about.
     size : int
         Bytes of the manifest itself.
     content_size : int
-        Bytes of what it refers to and keeps, as it tells: configuration and layers, or child manifests.
+        Bytes of what it refers to and keeps, as it states: configuration and layers, or child manifests.
     annotations : mapping of str to str
     problem : str
         Why it could not be read; empty if it could.
@@ -138,7 +138,7 @@ class ReferenceRecord:
     digest : Digest
     media_type : str
     size : int or None
-        Bytes, as the manifest tells; None in schema 1.
+        Bytes, as the manifest states; None in schema 1.
     platform : str
         Of an index' child.
     """

@@ -53,8 +53,8 @@ class RevisionRecord:
     kind, artifact_type : str
         Of the manifest; empty where it could not be read.
     size : int or None
-        Bytes of it and of all that it leads to, each content once, as the manifests tell; None where it could
-        not be read.
+        Bytes of it and of all that it leads to, each content once, as the manifests state; None where it
+        could not be read.
     pushed : datetime or None
         When its revision link was written, UTC; None where there is none.
     problem : str
@@ -106,20 +106,20 @@ def standings(
             if reference.relation == "manifest":
                 parent = not names.get(digest), digest
                 parents[reference.digest] = min(parent, parents.get(reference.digest, parent))
-    found = {}
+    standings_by_digest = {}
     for digest, read in manifests.items():
         tags = names.get(digest, ())
         abouts = [subject for tag in sorted(tags) if (subject := referrer_tag(tag))]
         subject = read.manifest.subject if read.manifest else None
         if len(abouts) < len(tags):
-            found[digest] = Standing("tagged")
+            standings_by_digest[digest] = Standing("tagged")
         elif digest in parents:
-            found[digest] = Standing("child", parents[digest][1])
+            standings_by_digest[digest] = Standing("child", parents[digest][1])
         elif abouts or subject in manifests:
-            found[digest] = Standing("referrer", abouts[0] if abouts else subject)
+            standings_by_digest[digest] = Standing("referrer", abouts[0] if abouts else subject)
         else:
-            found[digest] = Standing("untagged")
-    return found
+            standings_by_digest[digest] = Standing("untagged")
+    return standings_by_digest
 
 
 def tag_names(tags: Iterable[tuple[str, TagFiles]]) -> dict[Digest, list[str]]:
@@ -128,7 +128,7 @@ def tag_names(tags: Iterable[tuple[str, TagFiles]]) -> dict[Digest, list[str]]:
     for tag, files in tags:
         if files.target is not None:
             names[files.target].append(tag)
-    return {digest: sorted(found) for digest, found in names.items()}
+    return {digest: sorted(tag_list) for digest, tag_list in names.items()}
 
 
 def revisions(
@@ -151,14 +151,14 @@ def revisions(
         Manifests that were read, perhaps of other repositories, too.
     """
     names = tag_names(tags.items())
-    there = {digest: manifests[digest] for digest in links if digest in manifests}
-    roles = standings(there, names)
-    found = []
+    readable = {digest: manifests[digest] for digest in links if digest in manifests}
+    roles = standings(readable, names)
+    records = []
     for digest, link in links.items():
-        read = there.get(digest)
+        read = readable.get(digest)
         absent = Standing("tagged" if digest in names else "untagged")
         role, of = roles.get(digest, absent)
-        found.append(
+        records.append(
             RevisionRecord(
                 repository,
                 digest,
@@ -172,7 +172,9 @@ def revisions(
                 read.problem if read else MISSING,
             )
         )
-    return sorted(found, key=lambda one: (-one.pushed.timestamp() if one.pushed else 0.0, one.digest))
+    return sorted(
+        records, key=lambda record: (-record.pushed.timestamp() if record.pushed else 0.0, record.digest)
+    )
 
 
 MISSING = "its blob is missing"

@@ -256,14 +256,14 @@ class RootFilesystem:
         name = name or f"{repository}@{digest}"
         top = read[digest].manifest
         if top and top.config and top.config.media_type == BUILDKIT_CACHE:
-            layers = [one for one in top.references if one.relation == "layer"]
+            layers = [reference for reference in top.references if reference.relation == "layer"]
             return cls(lookup.source, name, layers, digest=digest, cache=True, progress=progress)
         images = images_of(digest, read)
         offered = tuple(sorted({image.platform for image in images if image.platform}))
         fitting = [image for image in images if image.platform == platform] if platform else images
         if platform and not fitting:
-            there = ", ".join(offered) or "none that tells"
-            raise PlatformError(name, f"has no image for {platform}; there is {there}", offered)
+            available = ", ".join(offered) or "none that is stated"
+            raise PlatformError(name, f"has no image for {platform}; there is {available}", offered)
         if not platform and len(fitting) > 1:
             text = f"has images for several platforms; choose one: {', '.join(offered)}"
             raise PlatformError(name, text, offered)
@@ -426,7 +426,7 @@ class RootFilesystem:
             else:
                 entries, directories = {posixpath.basename(top): overlay.visible[top]}, set()
             contents = map(overlay.content, entries.values())
-            self._fetch([one for one in contents if one and one.kind == "file"], target)
+            self._fetch([content for content in contents if content and content.kind == "file"], target)
             return target.write(entries, directories, overlay.content)
 
     # -- reading --------------------------------------------------------------------------------------
@@ -556,7 +556,9 @@ class RootFilesystem:
                 beside.append(posixpath.basename(other))
             elif posixpath.basename(other) == name:
                 elsewhere.append(other)
-        near = [posixpath.join(parent, one) for one in difflib.get_close_matches(name, beside, _NEAR, 0.7)]
+        near = [
+            posixpath.join(parent, match) for match in difflib.get_close_matches(name, beside, _NEAR, 0.7)
+        ]
         near = [*near, *sorted(elsewhere, key=len)][:_NEAR]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         return FileNotFoundError(errno.ENOENT, f"no such file in {self.name}{hint}", wanted)

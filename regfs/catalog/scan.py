@@ -1,11 +1,12 @@
 """One look at everything in a registry's storage: a flat listing, the tags' links, and the manifests.
 
-The listing tells nearly all, as the paths of links hold the digests that they link to. Read are only what
-paths do not hold: where tags point, manifests, and images' configurations. What is found is kept in as little
-memory as Python takes for it, each digest once.
+The listing shows nearly everything, as the paths of links hold the digests that they link to. Read are only
+what paths do not hold: where tags point, manifests, and images' configurations. What is found is kept in as
+little memory as Python takes for it, each digest once.
 
 The registry may go on meanwhile, and a listing is no moment in time. So whatever seems to be missing is asked
-for once more before that is believed, and what came or went since the listing is told (`Snapshot.changes`).
+for once more before that is believed, and what came or went since the listing is recorded
+(`Snapshot.changes`).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _RECENT = timedelta(hours=1)
 
 
 def scan(source: Source, progress: Progress | None = None, *, configs: bool = True) -> Snapshot:
-    """Look at everything.
+    """Scan the whole registry.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def scan(source: Source, progress: Progress | None = None, *, configs: bool = Tr
     progress : callable, optional
         Told what goes on.
     configs : bool
-        Read images' configurations, which tell platform and time of creation.
+        Read images' configurations, which have platform and time of creation.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def scan(source: Source, progress: Progress | None = None, *, configs: bool = Tr
 
 
 def scan_part(source: Source, directories: Iterable[str], pending: Iterable[Any] | None = ()) -> Snapshot:
-    """Look at some directories alone: what they list, what their uploads and tags tell. No manifest is read.
+    """Scan some directories alone: their listing, uploads and tags. No manifest is read.
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ class _Scan:
                 self.progress("listing", done, None)
 
     def _sort(self, entry: Entry) -> None:
-        """Put a file where it belongs. One that is listed twice, as it was written meanwhile, counts once."""
+        """Add a file to the snapshot. One that is listed twice, as it was written meanwhile, counts once."""
         spec = parse(entry.path)
         file = File(entry.size, entry.modified)
         match spec:
@@ -232,12 +233,12 @@ class _Scan:
             else:
                 self._list_upload(repository, id_)
         self.progress("pending uploads", 0, None)
-        told = pending_uploads()
-        self.found.pending_known = told is not None
-        for pending in told or ():
+        listed = pending_uploads()
+        self.found.pending_known = listed is not None
+        for pending in listed or ():
             if isinstance(spec := parse(pending.path), UploadData):
-                known = self._repository(spec.repository).uploads
-                known.setdefault(spec.id, UploadFiles()).pending.append(pending)
+                upload_files = self._repository(spec.repository).uploads
+                upload_files.setdefault(spec.id, UploadFiles()).pending.append(pending)
 
     def _list_upload(self, repository: Repository, id_: str) -> None:
         """List an upload anew that has no start: it may have ended since the listing, and its files gone."""
@@ -256,10 +257,10 @@ class _Scan:
             files[current] = before.current
         repository.files -= len(files)
         repository.bytes -= sum(file.size for file in files.values())
-        there = self._list_anew(f"{tags_root(repository.name)}/{tag}")
-        for path in sorted(files.keys() - there):
+        listed = self._list_anew(f"{tags_root(repository.name)}/{tag}")
+        for path in sorted(files.keys() - listed):
             self._changed("vanished", path)
-        if current in there:  # it has come again: what does it name?
+        if current in listed:  # it has come again: what does it name?
             self._read_tag(repository, tag, self.source.read([current])[0])
 
     def _list_anew(self, root: str) -> set[str]:
@@ -297,7 +298,7 @@ class _Scan:
         for repository in self.found.repositories.values():
             wanted.update(dict.fromkeys(repository.revisions))
             wanted.update(dict.fromkeys(tag.target for tag in repository.tags.values() if tag.target))
-        return [one for one in wanted if one in self.found.blobs and one not in self.found.manifests]
+        return [name for name in wanted if name in self.found.blobs and name not in self.found.manifests]
 
     def _read_manifests(self, wanted: Sequence[Digest]) -> None:
         small = []
@@ -324,11 +325,11 @@ class _Scan:
             self._read_configs(images)
 
     def _read_configs(self, images: Mapping[Digest, Digest]) -> None:
-        there = self.found.blobs
+        blobs = self.found.blobs
         paths = {
             BlobData(config).path: config
             for config in images.values()
-            if config in there and config not in self._documents and there[config].size <= LARGEST
+            if config in blobs and config not in self._documents and blobs[config].size <= LARGEST
         }
         for path, content in self._contents(paths, "configurations", lambda path: self._size(paths[path])):
             digest = paths[path]
@@ -367,7 +368,7 @@ class _Scan:
     # -- what moved -----------------------------------------------------------------------------------
 
     def _look_again(self) -> None:
-        """Ask once more for what seems to be missing: it may have come since the listing."""
+        """Look up again what seems to be missing: it may have been written since the listing."""
         blobs: set[Digest] = set()
         links: set[tuple[str, Digest]] = set()
         for repository in self.found.repositories.values():
@@ -375,11 +376,11 @@ class _Scan:
             for digest in repository.revisions:
                 read = self.found.manifests.get(digest)
                 if read and read.manifest:
-                    for one in read.manifest.references:
-                        if one.relation == "manifest":
-                            needed.add(one.digest)
-                        elif one.relation != "subject" and not one.foreign:
-                            blobs.add(one.digest)
+                    for reference in read.manifest.references:
+                        if reference.relation == "manifest":
+                            needed.add(reference.digest)
+                        elif reference.relation != "subject" and not reference.foreign:
+                            blobs.add(reference.digest)
             links.update((repository.name, digest) for digest in needed - repository.revisions.keys())
             blobs.update(needed, repository.revisions)
             # A link is written after its blob. So what an old one lacks is gone, not about to come.

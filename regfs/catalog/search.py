@@ -35,17 +35,17 @@ def no_registry(source: Source) -> NoRegistryError:
 
     Costs a LIST for each directory that is looked into.
     """
-    found: dict[str, None] = {}
-    told = "no registry lies there; correct bucket and rootdirectory"
+    other_roots: dict[str, None] = {}
+    message = "no registry lies there; correct bucket and rootdirectory"
     try:
         for root in _suggestions(source):
-            found[root] = None
-    except OSError as exc:  # whoever may list the root directory alone still has to be told what is wrong
-        told += f" (to look for it elsewhere failed: {exc.strerror or exc})"
-    if found:
-        told = f"no registry lies there, but one does under rootdirectory: {' or '.join(found)}"
-    error = NoRegistryError(errno.ENOENT, told, source.url(ROOT))
-    error.suggestions = tuple(found)
+            other_roots[root] = None
+    except OSError as exc:  # who may list the root directory alone still needs the error
+        message += f" (to look for it elsewhere failed: {exc.strerror or exc})"
+    if other_roots:
+        message = f"no registry lies there, but one does under rootdirectory: {' or '.join(other_roots)}"
+    error = NoRegistryError(errno.ENOENT, message, source.url(ROOT))
+    error.suggestions = tuple(other_roots)
     return error
 
 
@@ -68,15 +68,15 @@ def roots(source: Source, depth: int = DEPTH) -> list[str]:
         How many directories deep.
     """
     level: Sequence[str] = ["/"]
-    found: list[str] = []
+    roots_found: list[str] = []
     for _ in range(depth + 1):
         inside = spread(source.directories, level[:WIDTH])
         first = ROOT.split("/")[1]
         likely = [path for path, names in zip(level, inside, strict=False) if _join(path, first) in names]
-        there = spread(lambda path: source.directories(_join(path, ROOT[1:])), likely)
-        found += [path for path, names in zip(likely, there, strict=True) if names]
+        directories = spread(lambda path: source.directories(_join(path, ROOT[1:])), likely)
+        roots_found += [path for path, names in zip(likely, directories, strict=True) if names]
         level = [name for names in inside for name in names if name.rpartition("/")[2] != first]
-    return found
+    return roots_found
 
 
 def _join(path: str, name: str) -> str:

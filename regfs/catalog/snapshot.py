@@ -22,7 +22,7 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class TagFiles:
-    """One tag. `target` is what its link names; None where `problem` tells why it names nothing."""
+    """One tag. `target` is what its link names; None where `problem` says why it names nothing."""
 
     current: File | None = None
     target: Digest | None = None
@@ -70,7 +70,8 @@ class Repository:
 class ReadManifest:
     """A manifest's blob, read: `manifest`, or in `problem` why there is none; an image's configuration.
 
-    `fault` sorts the problems; `refusal` is why a registry does not serve it, be it a problem for us or not.
+    `fault` sorts the problems; `refusal` is why a registry does not serve it, whether or not regfs can read
+    it.
     """
 
     size: int
@@ -145,11 +146,11 @@ class Snapshot:
     @property
     def files(self) -> int:
         """All files."""
-        own = sum(one.files for one in self.repositories.values())
+        own = sum(repository.files for repository in self.repositories.values())
         return len(self.blobs) + own + self.unknown.files
 
     @property
     def bytes(self) -> int:
         """All bytes, as a listing adds them up."""
-        own = sum(one.bytes for one in self.repositories.values())
-        return sum(one.size for one in self.blobs.values()) + own + self.unknown.bytes
+        own = sum(repository.bytes for repository in self.repositories.values())
+        return sum(blob.size for blob in self.blobs.values()) + own + self.unknown.bytes

@@ -23,7 +23,7 @@ U = TypeVar("U")
 AT_ONCE = 32
 """Files that are read, or asked for, at the same time where the object beneath takes one at a time."""
 _TIMES = ("LastModified", "mtime", "last_modified", "modified", "created")
-"""Under which names fsspec's filesystems tell when a file was written."""
+"""The keys under which fsspec's filesystems return the time of writing."""
 
 
 class Entry(NamedTuple):
@@ -41,7 +41,7 @@ class Source:
     ----------
     beneath : AbstractFileSystem or storage driver
         A filesystem of fsspec whose root is the registry's root directory; or an object with a registry
-        driver's ``walk``, ``get_content``, ``stat`` and ``delete``, be it of regfs or not.
+        driver's ``walk``, ``get_content``, ``stat`` and ``delete``, of regfs or any other.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Source:
         return source if isinstance(source, cls) else cls(registry)
 
     def url(self, path: str) -> str:
-        """Name a path in full, as far as the object beneath can."""
+        """Return the full name of a path, as far as the object beneath has one."""
         return path if self.fs is None else str(self.fs.unstrip_protocol(self._own(path)))
 
     def pages(self, path: str) -> Iterator[list[Entry]]:
@@ -114,10 +114,10 @@ class Source:
             yield from self._directory_pages(self._own(path))
         else:
             self.fs.invalidate_cache()
-            found = self.fs.find(self._own(path), detail=True)
+            infos = self.fs.find(self._own(path), detail=True)
             # The names in the infos are not always those of this filesystem, the keys are.
             yield [
-                _entry({**info, "name": name}) for name, info in found.items() if info.get("type") == "file"
+                _entry({**info, "name": name}) for name, info in infos.items() if info.get("type") == "file"
             ]
 
     def _directory_pages(self, path: str) -> Iterator[list[Entry]]:
@@ -182,12 +182,12 @@ class Source:
         return True
 
     def directories(self, path: str) -> list[str]:
-        """Give the directories directly in a directory, sorted; nothing if there is none."""
+        """Return the directories directly in a directory, sorted; nothing if there is none."""
         try:
             if self.fs is not None:
                 self.fs.invalidate_cache(self._own(path))
-                found = self.fs.ls(self._own(path), detail=True)
-                return sorted(_absolute(info["name"]) for info in found if info["type"] == "directory")
+                infos = self.fs.ls(self._own(path), detail=True)
+                return sorted(_absolute(info["name"]) for info in infos if info["type"] == "directory")
             return sorted(name for name in self._driver.list(path) if self._driver.stat(name).is_dir)
         except FileNotFoundError:
             return []
@@ -208,8 +208,8 @@ class Source:
         if not paths:
             return []
         if self.fs is not None and not self._magic(paths):
-            found = self.fs.cat([self._own(path) for path in paths], on_error="return")
-            answers = {_absolute(name): content for name, content in found.items()}
+            contents = self.fs.cat([self._own(path) for path in paths], on_error="return")
+            answers = {_absolute(name): content for name, content in contents.items()}
             # What a filesystem leaves out is not there: some do not return an error where a path is missing.
             return [_settled(answers.get(path, _missing(path))) for path in paths]
 
@@ -244,16 +244,16 @@ class Source:
         return [_settled(answer) for answer in spread(beginning, paths)]
 
     def find(self, path: str) -> Entry | None:
-        """Ask for one file; None if there is none."""
+        """Return one file's entry, or None."""
         try:
             if self.fs is not None:
                 self.fs.invalidate_cache(self._own(path))
                 info = self.fs.info(self._own(path))
                 return _entry(info) if info["type"] == "file" else None
-            told = self._driver.stat(path)
+            file_info = self._driver.stat(path)
         except FileNotFoundError:
             return None
-        return None if told.is_dir else Entry(path, told.size, told.mod_time)
+        return None if file_info.is_dir else Entry(path, file_info.size, file_info.mod_time)
 
     def is_file(self, path: str) -> bool:
         """Return whether there is a file; one HEAD where the filesystem is regfs' own.
@@ -267,7 +267,7 @@ class Source:
         return bool(self.fs.isfile(path)) if hasattr(self.fs, "find_pages") else self.find(path) is not None
 
     def find_many(self, paths: Iterable[str]) -> list[Entry | None]:
-        """Ask for several files at once."""
+        """Return several files' entries, read at once."""
         return spread(self.find, list(paths))
 
     def blocks(self, path: str, size: int = 2**20) -> Iterator[bytes]:
@@ -311,9 +311,9 @@ class Source:
             raise failures[0]
 
     def uploads(self) -> list[Any] | None:
-        """Give the pending multipart uploads, where the filesystem knows of such things.
+        """Return the pending multipart uploads, where the filesystem knows of such things.
 
-        None where it may not tell them: who may list objects and read them need not be allowed that.
+        None where listing them is forbidden: the permission is another than that to list and read objects.
         """
         try:
             return self.fs.uploads() if hasattr(self.fs, "uploads") else []
@@ -325,7 +325,7 @@ class Source:
         return has_magic(str(getattr(self.fs, "path", ""))) or any(map(has_magic, paths))
 
     def _own(self, path: str) -> str:
-        """Give a path as the filesystem names it."""
+        """Return a path as the filesystem names it."""
         return path if self.fs.root_marker == "/" else path.lstrip("/")
 
 
@@ -371,16 +371,16 @@ def _absolute(name: str) -> str:
 
 
 def _entry(info: dict[str, Any]) -> Entry:
-    told = next((info[name] for name in _TIMES if info.get(name) is not None), None)
-    if isinstance(told, (int, float)):
-        told = datetime.fromtimestamp(told, timezone.utc)
-    elif isinstance(told, str):
-        told = datetime.fromisoformat(told.replace("Z", "+00:00"))
-    elif not isinstance(told, datetime):
-        told = datetime.fromtimestamp(0, timezone.utc)
-    if told.tzinfo is None:
-        told = told.replace(tzinfo=timezone.utc)
-    return Entry(_absolute(info["name"]), int(info["size"] or 0), told.astimezone(timezone.utc))
+    modified = next((info[name] for name in _TIMES if info.get(name) is not None), None)
+    if isinstance(modified, (int, float)):
+        modified = datetime.fromtimestamp(modified, timezone.utc)
+    elif isinstance(modified, str):
+        modified = datetime.fromisoformat(modified.replace("Z", "+00:00"))
+    elif not isinstance(modified, datetime):
+        modified = datetime.fromtimestamp(0, timezone.utc)
+    if modified.tzinfo is None:
+        modified = modified.replace(tzinfo=timezone.utc)
+    return Entry(_absolute(info["name"]), int(info["size"] or 0), modified.astimezone(timezone.utc))
 
 
 def _missing(path: str) -> FileNotFoundError:
@@ -388,7 +388,7 @@ def _missing(path: str) -> FileNotFoundError:
 
 
 def _settled(answer: bytes | Exception) -> bytes | OSError:
-    """Let only what is missing be an answer; every other failure is one of the whole."""
+    """Return a content or FileNotFoundError; raise every other failure."""
     if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
         raise answer
     return answer

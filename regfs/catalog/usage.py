@@ -21,7 +21,7 @@ from regfs.layout import Digest
 Needing: TypeAlias = "Mapping[Digest, Sequence[object]]"
 """Who needs a blob."""
 PAIRS = 100
-"""Pairs of repositories that `Usage.sharing` gives, unless told otherwise."""
+"""Pairs of repositories that `Usage.sharing` returns by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Sharing(NamedTuple):
 class Month(NamedTuple):
     """A month's growth: its first day (UTC), the blobs written in it and their bytes, all bytes by its end.
 
-    It tells of the blobs that are there now: what was deleted since shows nowhere.
+    It counts the blobs that exist now: what was deleted since is not in it.
     """
 
     month: date
@@ -195,14 +195,14 @@ class Usage:
                     Bytes(repository.freed_bytes),
                 )
                 for repository in sorted(
-                    self.repositories, key=lambda one: (-one.stored_bytes, one.repository)
+                    self.repositories, key=lambda item: (-item.stored_bytes, item.repository)
                 )
             ),
             note=note,
         )
 
     def sharing(self, most: int | None = PAIRS) -> list[Sharing]:
-        """Give the pairs of repositories that share most, the largest first.
+        """Return the pairs of repositories that share most, the largest first.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class Usage:
             looked at, as no pair shares more than either of the two shares with all others. Of pairs with
             as many bytes, it may give any.
         """
-        names = [one.repository for one in self.repositories]
+        names = [repository.repository for repository in self.repositories]
         groups: list[list[tuple[tuple[int, ...], tuple[int, int]]]] = [[] for _ in names]
         for group, weight in self._groups.items():
             for at in group:
@@ -275,21 +275,21 @@ def usage(snapshot: Snapshot) -> Usage:
         if len(group) > 1:
             blobs, size = groups.get(group, (0, 0))
             groups[group] = blobs + 1, size + file.size
-    upload_bytes = sum(one.repository.upload_bytes for one in sums)
+    upload_bytes = sum(item.repository.upload_bytes for item in sums)
     totals = Totals(
         len(snapshot.blobs),
         kinds[1],
         kinds[2],
         kinds[0],
-        sum(one.repository.bytes for one in sums) - upload_bytes,
+        sum(item.repository.bytes for item in sums) - upload_bytes,
         upload_bytes,
         snapshot.unknown.bytes,
         snapshot.bytes,
-        sum(one.repository.pending_bytes for one in sums) if snapshot.pending_known else None,
+        sum(item.repository.pending_bytes for item in sums) if snapshot.pending_known else None,
     )
     return Usage(
-        [one.whole(needing) for one in sums],
-        [tag for one in sums for tag in one.tags(needing, leading)],
+        [item.whole(needing) for item in sums],
+        [tag for item in sums for tag in item.tags(needing, leading)],
         totals,
         _growth(snapshot),
         groups,
@@ -299,8 +299,8 @@ def usage(snapshot: Snapshot) -> Usage:
 class Sums:
     """One repository's sums.
 
-    `kept` tells what each manifest that has a blob keeps, itself first and each blob once; `holders` how
-    many of them keep a blob. `named` counts what tags name; `closures` tells the manifests that each of these
+    `kept` maps each manifest that has a blob to what it keeps, itself first and each blob once; `holders` how
+    many of them keep a blob. `named` counts what tags name; `closures` has the manifests that each of these
     leads to, and `led` how many tags lead to a manifest. `held` counts, for each manifest that untagged ones
     lead to, those among these that no index refers to.
     """
@@ -331,7 +331,7 @@ class Sums:
             self.signatures[revision] += file.size
 
     def closure(self, top: Digest) -> Iterator[Digest]:
-        """Give the revisions that a manifest leads to, itself and, below an index, its children."""
+        """Yield the revisions that a manifest leads to, itself and, below an index, its children."""
         waiting, seen = [top], {top}
         while waiting:
             digest = waiting.pop()
@@ -353,8 +353,8 @@ class Sums:
 
     def size(self, blobs: Iterable[Digest]) -> int:
         """Return the bytes of those blobs that are there."""
-        there = self.snapshot.blobs
-        return sum(there[digest].size for digest in blobs if digest in there)
+        stored = self.snapshot.blobs
+        return sum(stored[digest].size for digest in blobs if digest in stored)
 
     def count_tags(self, leading: Counter[Digest]) -> None:
         """Count for each blob the tags that lead to it."""
@@ -363,7 +363,7 @@ class Sums:
                 leading[blob] += times
 
     def whole(self, needing: Needing) -> RepositoryUsage:
-        """Give what the repository uses."""
+        """Return what the repository uses."""
         one = self.repository
         stored = self.size(self.holders)
         unique = self.size(blob for blob in self.holders if len(needing[blob]) == 1)
@@ -383,7 +383,7 @@ class Sums:
         )
 
     def tags(self, needing: Needing, leading: Counter[Digest]) -> Iterator[TagUsage]:
-        """Give what each tag uses."""
+        """Yield what each tag uses."""
         sums: dict[Digest, tuple[int, int, int]] = {}
         for target, closure in self.closures.items():
             reached = self.reached(closure)
@@ -410,7 +410,9 @@ class Sums:
         With the revisions that nothing else in the repository leads to, as for a tag.
         """
         closure = self.heads.get(digest, (digest,))  # a revision without a blob leads to nothing
-        return self._removed({one for one in closure if not self.led[one] and self.held[one] < 2}, needing)
+        return self._removed(
+            {item for item in closure if not self.led[item] and self.held[item] < 2}, needing
+        )
 
     def _removed(self, removed: Collection[Digest], needing: Needing) -> int:
         """Return what removing some revisions, and collecting garbage then, frees."""
@@ -433,14 +435,14 @@ def _growth(snapshot: Snapshot) -> list[Month]:
         size[month] += file.size
     if not blobs:
         return []
-    found: list[Month] = []
+    months: list[Month] = []
     month, total = min(blobs), 0
     for _ in range(_number(max(blobs)) - _number(month)):
         total += size[month]
-        found.append(Month(month, blobs[month], size[month], total))
+        months.append(Month(month, blobs[month], size[month], total))
         month = date(month.year + month.month // 12, month.month % 12 + 1, 1)
     total += size[month]
-    return [*found, Month(month, blobs[month], size[month], total)]
+    return [*months, Month(month, blobs[month], size[month], total)]
 
 
 def _number(month: date) -> int:

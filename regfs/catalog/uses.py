@@ -125,33 +125,33 @@ def find_digest(snapshot: Snapshot, text: str) -> Digest:
         It is no digest, and no beginning of one.
     """
     algorithm, beginning = parse_digest(text)
-    found = sorted(
+    matches = sorted(
         digest
         for digest in _known(snapshot)
         if digest.hex.startswith(beginning) and algorithm in ("", digest.algorithm)
     )
-    whole = [digest for digest in found if digest.hex == beginning]
-    if len(whole or found) == 1:
-        return (whole or found)[0]
-    if not found:
+    whole = [digest for digest in matches if digest.hex == beginning]
+    if len(whole or matches) == 1:
+        return (whole or matches)[0]
+    if not matches:
         reason = "no blob has this digest, and no link or manifest refers to it"
         raise UnknownNameError(errno.ENOENT, reason, text)
-    shown = ", ".join(f"{one.algorithm}:{one.hex[:16]}" for one in found[:_SHOWN])
-    more = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
-    raise AmbiguousDigestError(f"{text}: {len(found):,} digests begin so: {shown}{more}")
+    shown = ", ".join(f"{match.algorithm}:{match.hex[:16]}" for match in matches[:_SHOWN])
+    more = f" and {len(matches) - _SHOWN:,} more" if len(matches) > _SHOWN else ""
+    raise AmbiguousDigestError(f"{text}: {len(matches):,} digests begin so: {shown}{more}")
 
 
 def _known(snapshot: Snapshot) -> set[Digest]:
-    known = {*snapshot.blobs, *snapshot.manifests}
+    digests = {*snapshot.blobs, *snapshot.manifests}
     for repository in snapshot.repositories.values():
-        known.update(repository.layers, repository.revisions)
+        digests.update(repository.layers, repository.revisions)
         for pair in repository.signatures:
-            known.update(pair)
+            digests.update(pair)
         for files in repository.tags.values():
-            known.update(files.index, [files.target] if files.target else ())
+            digests.update(files.index, [files.target] if files.target else ())
     for read in snapshot.manifests.values():
-        known.update(one.digest for one in (read.manifest.references if read.manifest else ()))
-    return known
+        digests.update(reference.digest for reference in (read.manifest.references if read.manifest else ()))
+    return digests
 
 
 def uses(snapshot: Snapshot, digest: Digest) -> Uses:
@@ -165,17 +165,17 @@ def uses(snapshot: Snapshot, digest: Digest) -> Uses:
         Of a layer, a configuration, a manifest.
     """
     referring = _Referring(snapshot)
-    found: list[Use] = []
+    uses_found: list[Use] = []
     names = []
     for name, repository in sorted(snapshot.repositories.items()):
         needed = digest in needs(snapshot, repository)
         names += [name] if needed else []
-        found += sorted(
+        uses_found += sorted(
             _uses(repository, digest, referring), key=lambda use: (not use.keeps, use.tags, len(use.steps))
         )
     file = snapshot.blobs.get(digest)
     return Uses(
-        digest, file.size if file else None, file.modified if file else None, tuple(names), tuple(found)
+        digest, file.size if file else None, file.modified if file else None, tuple(names), tuple(uses_found)
     )
 
 
@@ -187,11 +187,11 @@ class _Referring:
         self._by_digest: defaultdict[Digest, list[tuple[Digest, Reference]]] = defaultdict(list)
         for digest, read in sorted(snapshot.manifests.items()):
             references = read.manifest.references if read.manifest else ()
-            for reference in {(one.digest, one.relation): one for one in references}.values():
+            for reference in {(item.digest, item.relation): item for item in references}.values():
                 self._by_digest[reference.digest].append((digest, reference))
 
     def steps(self, digest: Digest) -> Iterator[Step]:
-        """Return the manifests that refer to a digest."""
+        """Yield the manifests that refer to a digest."""
         for manifest, reference in self._by_digest.get(digest, ()):
             how: How = "child" if reference.relation == "manifest" else reference.relation
             yield Step(how, manifest, self.kind(manifest), reference.platform)
@@ -230,7 +230,7 @@ def _ways(
     names: Mapping[Digest, Sequence[str]],
     referring: _Referring,
 ) -> Iterator[list[Step]]:
-    """Return the ways up from a digest: each to a manifest that a tag names, or that no index refers to."""
+    """Yield the ways up from a digest: each to a manifest that a tag names, or that no index refers to."""
     waiting: list[list[Step]] = [[]] if digest in own else []
     waiting += [[step] for step in referring.steps(digest) if step.digest in own]
     while waiting:

@@ -120,24 +120,24 @@ def waste(overlay: Overlay) -> Waste:
         All layers of the image.
     """
     used = {content.key: content.size for _, content in _contents(overlay)}
-    unused = [one for one in overlay.hidden if one.kind == "file" and one.size and one.key not in used]
-    unused = [one for one in unused if one.state == "overridden"]
+    unused = [item for item in overlay.hidden if item.kind == "file" and item.size and item.key not in used]
+    unused = [link for link in unused if link.state == "overridden"]
     by_path: defaultdict[str, list[Entry]] = defaultdict(list)
     for entry in unused:
         by_path[entry.path].append(entry)
     paths = [
         WastedPath(
             path,
-            sum(one.size for one in entries),
-            tuple(sorted(one.layer for one in entries)),
+            sum(item.size for item in entries),
+            tuple(sorted(item.layer for item in entries)),
             "overwritten" if path in overlay.visible or path in overlay.directories else "deleted",
         )
         for path, entries in by_path.items()
     ]
     image_bytes = sum(used.values())
     return Waste(
-        tuple(sorted(paths, key=lambda one: (-one.wasted_bytes, one.path))),
-        image_bytes + sum(one.wasted_bytes for one in paths),
+        tuple(sorted(paths, key=lambda item: (-item.wasted_bytes, item.path))),
+        image_bytes + sum(item.wasted_bytes for item in paths),
         image_bytes,
     )
 

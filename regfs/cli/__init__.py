@@ -1,6 +1,6 @@
 """The ``regfs`` command: where it begins.
 
-It imports nothing but itself, so that a missing extra is told in one line. The commands are listed in
+It imports nothing but itself, so that a missing extra is reported in one line. The commands are listed in
 :mod:`regfs.cli.group`.
 """
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 MISSING = 'the command needs click and rich: pip install "regfs[cli]"'
-"""What is told where the extra is missing."""
+"""The message where the extra is missing."""
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "regfs") -> int:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from regfs.catalog.breakdown import Breakdown
 
 _FEW = {"tags": 15, "manifests": 5, "layers": 15}
-"""Rows of each table on a terminal, unless told otherwise."""
+"""Rows of each table on a terminal, by default."""
 
 
 def record(found: Breakdown, sort: str, top: int | None) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def show(out: Output, found: Breakdown, sort: str, top: int | None, human: bool)
 
 def _roles(found: Breakdown) -> str:
     names = {"untagged": "untagged", "child": "of indexes", "referrer": "about other manifests"}
-    counts = {role: sum(one.role == role for one in found.manifests) for role in names}
+    counts = {role: sum(manifest.role == role for manifest in found.manifests) for role in names}
     return ", ".join(f"{count:,} {names[role]}" for role, count in counts.items() if count)
 
 
@@ -119,7 +119,9 @@ def _sums(found: Breakdown, human: bool) -> list[str]:
     )
     parts = [(whole.unique_bytes, "unique"), (whole.link_bytes, "links"), (whole.upload_bytes, "uploads")]
     freed = " + ".join(f"{amount(number)} {name}" for number, name in parts if number)
-    alone = sum(one.freed_bytes for one in found.tags) + sum(one.freed_bytes or 0 for one in found.manifests)
+    alone = sum(tag.freed_bytes for tag in found.tags) + sum(
+        manifest.freed_bytes or 0 for manifest in found.manifests
+    )
     freed = f"{freed or amount(0)} = {amount(whole.freed_bytes)} freed if all of it is deleted"
     together = (
         f"{amount(alone)} of it is what tags and manifests free one by one; the rest goes with the last"

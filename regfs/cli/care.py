@@ -96,7 +96,7 @@ def orphans(
     go. Each blob is printed once it is deleted, unless it was listed before the question on the same
     terminal; what was skipped follows, and the sums on stderr. Exit code 1 if something could not be deleted.
 
-    "repositories" are those that had a blob, as far as layer links tell: deleting an image leaves these.
+    "repositories" are those that had a blob, as far as layer links show: deleting an image leaves these.
 
     JSON: an object with the plan (place, taken, older_than in seconds, blobs, bytes, incomplete, younger,
     younger_bytes); with --apply also deleted, skipped, failed and lost.
@@ -127,14 +127,14 @@ def orphans(
             plan = found.orphans(age, allow_most=allow_most)
     if save is not None:
         plan.save(save)
-    where = located(source.fs)
+    location = located(source.fs)
     if applied is not None:
-        _apply(out, source, plan, where, dry_run=dry_run, allow_most=allow_most, yes=yes, human=human)
+        _apply(out, source, plan, location, dry_run=dry_run, allow_most=allow_most, yes=yes, human=human)
     elif out.as_json:
         out.record(plain(plan) | {"bytes": plan.bytes})
     else:
         _show_blobs(out.answer, plan.blobs, human)
-        _show_sums(out, plan, where)
+        _show_sums(out, plan, location)
         for reason in plan.incomplete:
             click.echo(f"regfs: cannot be read, so nothing can be deleted: {reason}", err=True)
         if save is not None:
@@ -240,13 +240,13 @@ def _apply(
 
 
 def _much(blobs: Sequence[Orphan]) -> str:
-    return f"{counted(len(blobs), 'blob')}, {size(sum(one.size for one in blobs))}"
+    return f"{counted(len(blobs), 'blob')}, {size(sum(blob.size for blob in blobs))}"
 
 
 def _show_others(out: Output, result: Applied) -> None:
     groups = {"skipped": result.skipped, "failed": result.failed, "needed after all": result.lost}
-    for title, found in groups.items():
-        rows = [{"digest": short(one.digest, out), "reason": one.reason} for one in found]
+    for title, skipped_blobs in groups.items():
+        rows = [{"digest": short(blob.digest, out), "reason": blob.reason} for blob in skipped_blobs]
         section(out, title.capitalize(), [Column("digest"), Column("reason")], rows, title)
 
 
@@ -259,7 +259,7 @@ def _show_others(out: Output, result: Applied) -> None:
 def fsck(
     ctx: click.Context, place: Place, out: Output, url: str, *, verify: bool, ignore: tuple[Ignore, ...]
 ) -> None:
-    """Look for what is broken, and tell what a pull gets from the registry.
+    """Check for broken links, manifests and blobs, and show what a pull gets.
 
     An "error" is what a pull fails of; a "warning" is none yet: something that nobody uses, or that is
     left over, or a platform that an index lacks, as it may on purpose. All links and manifests are read;
@@ -275,14 +275,14 @@ def fsck(
     with catalog(place, url) as found:
         every = found.fsck(verify=verify)
     findings = remaining(every, ignore)
-    records = [{**plain(one), "advice": one.advice} for one in findings]
+    records = [{**plain(finding), "advice": finding.advice} for finding in findings]
     columns = [Column("severity"), Column("kind"), Column("path"), Column("detail"), Column("pull")]
     columns.append(Column("advice"))
     if out.for_reading:
         _show_findings(out, records)
     else:
         out.table([Column("repository"), *columns], records, "findings")
-    errors = sum(one["severity"] == "error" for one in records)
+    errors = sum(record["severity"] == "error" for record in records)
     warnings = len(records) - errors
     moved = f"; {counted(len(found.changes), 'file')} came or went meanwhile" if found.changes else ""
     ignored = f", {len(every) - len(findings):,} ignored" if ignore else ""
@@ -296,11 +296,11 @@ _COLORS = {"error": "red", "warning": "yellow"}
 
 def _show_findings(out: Output, records: Sequence[dict[str, Any]]) -> None:
     """Print them by repositories, each finding in a few lines: paths and reasons are long."""
-    ordered = sorted(records, key=lambda one: one["repository"])
-    for repository, group in itertools.groupby(ordered, key=lambda one: one["repository"]):
+    ordered = sorted(records, key=lambda record: record["repository"])
+    for repository, group in itertools.groupby(ordered, key=lambda item: item["repository"]):
         click.secho(repository or "of no repository", bold=True)
-        for one in group:
-            label = click.style(f"{one['severity']:8}", fg=_COLORS.get(one["severity"]))
-            click.echo(f"  {label} {one['kind']}")
-            texts = (one["path"], one["detail"], f"a pull {one['pull']}", one["advice"])
+        for name in group:
+            label = click.style(f"{name['severity']:8}", fg=_COLORS.get(name["severity"]))
+            click.echo(f"  {label} {name['kind']}")
+            texts = (name["path"], name["detail"], f"a pull {name['pull']}", name["advice"])
             out.lines(f"{'':11}{text}" for text in texts if text)

@@ -20,7 +20,7 @@ from regfs.paths import without_user
 
 
 def _copying(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb what cp and mv have in common."""
+    """Return a verb what cp and mv have in common."""
     for option in reversed(
         [
             click.argument(
@@ -58,7 +58,7 @@ def cp(place: Place, out: Output, **chosen: Any) -> None:
     and whole. Directories are made as needed.
 
     Within a bucket the service copies; between buckets the bytes pass through this machine. TARGET has the
-    parameters of SOURCE unless --to-config or --to-option tell others.
+    parameters of SOURCE unless --to-config or --to-option give others.
 
     Each file is printed as "SOURCE -> TARGET" once it is copied, and the sums at the end on stderr.
 
@@ -98,8 +98,8 @@ class _Copy:
     ) -> None:
         self._place = place
         # Another file stands for itself; settings alone are a change to what the sources have.
-        given = dict(to_given) if to_config else {**place.given, **dict(to_given)}
-        self._to = place.beside(to_config or place.config, given)
+        parameters = dict(to_given) if to_config else {**place.given, **dict(to_given)}
+        self._to = place.beside(to_config or place.config, parameters)
         self._out = out
         self._sources = sources
         self._target = target
@@ -182,7 +182,7 @@ class _Copy:
 
     @staticmethod
     def _between(sources: Sequence[tuple[Side, bool]], target: Side) -> str:
-        """Name the buckets that files come from and go to, for the end of a line."""
+        """Return the buckets that files come from and go to, for the end of a line."""
         remote = [side.fs for side, _ in sources if isinstance(side, Remote)]
         start = located(*remote) if remote else ""
         end = located(target.fs) if isinstance(target, Remote) else ""
@@ -265,7 +265,7 @@ def rm(
             raise missing(side)
         if kind == "directory" and not recursive:
             raise Refusal(f"{side}: is a directory; give -r")
-    where = located(*(side.fs for side in sides))
+    location = located(*(side.fs for side in sides))
     registry = [side for side in sides if _of_registry(side.path)]
     in_use = _database_in_use(registry)
     named = "; the registry's metadata is in a database, which still names what is removed" if in_use else ""
@@ -274,7 +274,7 @@ def rm(
         for side in sides:
             _look(side, recursive, tally)
         name = str(sides[0]) if len(sides) == 1 else counted(len(sides), "path")
-        confirm(f"Remove {name}: {tally}, in {where}{named}?", yes)
+        confirm(f"Remove {name}: {tally}, in {location}{named}?", yes)
     parameters = sides[0].fs.parameters
     head = {
         "paths": [str(side) for side in sides],
@@ -285,7 +285,7 @@ def rm(
     }
     done = "would remove" if dry_run else "removed"
     with out.journal(
-        lambda entry: str(entry["path"]), lambda journal: f"{done} {journal}, in {where}{named}", head
+        lambda entry: str(entry["path"]), lambda journal: f"{done} {journal}, in {location}{named}", head
     ) as journal:
         for side in sides:
             (_look if dry_run else _remove)(side, recursive, journal)

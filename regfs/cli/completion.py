@@ -1,7 +1,7 @@
 """Completion: names out of the bucket, for a moment and without a word of what goes wrong; and bash's script.
 
 bash splits words at ":" and "=", and replaces what follows the last of them alone. click's own script hands
-over the pieces, from which nobody can tell ``team/app1:`` from ``team/app1 :``. So this one hands over the
+over the pieces, in which ``team/app1:`` looks like ``team/app1 :``. So this one hands over the
 line, and what it gets back is what follows the last break.
 """
 

@@ -95,18 +95,20 @@ def files(
 def _sorted(entries: Iterable[Entry], order: str | None) -> Iterable[Entry]:
     if order is None:
         return entries
-    return sorted(entries, key=lambda one: (-one.size * (order == "size"), one.path))
+    return sorted(entries, key=lambda entry: (-entry.size * (order == "size"), entry.path))
 
 
 def _print_directories(out: Output, rootfs: RootFilesystem, depth: int, order: str, *, human: bool) -> None:
-    records = [plain(one) for one in rootfs.directory_sizes(depth)]
+    records = [plain(item) for item in rootfs.directory_sizes(depth)]
     _sort(records, order, "size")
     columns = [Column("size", "size" if human else "bytes"), Column("files", "number"), Column("path")]
     out.table(columns, records, name="directories")
 
 
 def _sort(records: list[dict[str, Any]], order: str, key: str) -> None:
-    records.sort(key=lambda one: (-one[key], one["path"]) if order == "size" else (0, one["path"]))
+    records.sort(
+        key=lambda record: (-record[key], record["path"]) if order == "size" else (0, record["path"])
+    )
 
 
 def _one_layer(rootfs: RootFilesystem, number: int) -> Iterable[Entry]:
@@ -144,7 +146,7 @@ def _record(entry: Entry) -> dict[str, Any]:
 
 
 def _print_waste(out: Output, waste: Waste, order: str, *, human: bool) -> None:
-    records = [plain(one) for one in waste.paths]
+    records = [plain(path) for path in waste.paths]
     _sort(records, order, "wasted_bytes")
     sums = {
         "layer_bytes": waste.layer_bytes,
@@ -160,7 +162,7 @@ def _print_waste(out: Output, waste: Waste, order: str, *, human: bool) -> None:
         Column("reason"),
         Column("layers", drop=1),
     ]
-    rows = [{**one, "layers": ", ".join(map(str, one["layers"]))} for one in records]
+    rows = [{**record, "layers": ", ".join(map(str, record["layers"]))} for record in records]
     out.table([*columns, Column("path")], rows, name="wasted")
     out.summary(
         f"{size(waste.wasted_bytes)} wasted of {size(waste.layer_bytes)} in all layers; "
@@ -271,7 +273,7 @@ def _open(
 
 @contextmanager
 def _failures(platform: str | None) -> Iterator[None]:
-    """Turn what is wrong with an image into exit codes, and into what can be done with this command."""
+    """Raise an image's errors with exit codes, and with what this command can do about them."""
     from regfs.catalog.layers import LayerError
     from regfs.catalog.rootfs import BuildCacheError, PlatformError, UnreadableImageError
 

@@ -178,18 +178,18 @@ def _diff_images(
             lookup = open_lookup(place, url, progress)
             images.append(Named(lookup, text, lookup.resolve(Name.parse(name))))
         try:
-            found = compare_images(images[0], images[1], platform, files=files, progress=progress)
+            difference = compare_images(images[0], images[1], platform, files=files, progress=progress)
         except ChoiceError as exc:
             raise Refusal(str(exc)) from exc
         except LayerError as exc:
             raise Failure(str(exc)) from exc
     if out.as_json:
-        names = zip(("old", "new"), zip(texts, (found.old, found.new), strict=True), strict=True)
+        names = zip(("old", "new"), zip(texts, (difference.old, difference.new), strict=True), strict=True)
         record = {label: {"name": text, "digest": str(digest)} for label, (text, digest) in names}
-        out.record({"different": found.different, **plain(found), **record})
+        out.record({"different": difference.different, **plain(difference), **record})
     else:
-        _show_images(out, texts, found, every=every, human=human)
-    return found.different
+        _show_images(out, texts, difference, every=every, human=human)
+    return difference.different
 
 
 def _show_images(

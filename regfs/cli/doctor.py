@@ -43,11 +43,11 @@ def doctor(ctx: click.Context, place: Place, out: Output, url: str, *, read_only
     if path != "/":
         raise Refusal(f"{url}: a whole root directory is examined; give regfs://BUCKET")
 
-    def tell(check: Check) -> None:
+    def show(check: Check) -> None:
         if not out.as_json:
             _tell(out, check)
 
-    checks = examine(partial(place.filesystem, bucket), tell, read_only=read_only)
+    checks = examine(partial(place.filesystem, bucket), show, read_only=read_only)
     if out.as_json:
         out.table(
             [Column("check")],

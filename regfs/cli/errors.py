@@ -49,11 +49,11 @@ MEANING = {
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, of which the user has been told already: to tidy up may take a while."""
+    """Ctrl-C that was reported already: cleaning up may take a while."""
 
 
 class Failure(click.ClickException):
-    """A failure that is told in one line.
+    """A failure that is reported in one line.
 
     Parameters
     ----------
@@ -81,13 +81,15 @@ class Refusal(Failure):
 
 
 def one_line(error: BaseException) -> str:
-    """Tell an error in one line, the path first where there is one."""
+    """Format an error as one line, the path first where there is one."""
     if isinstance(error, OSError) and error.strerror and not isinstance(error, DriverError):
         name = error.filename
-        told = f"{os.fsdecode(name)}: {error.strerror}" if isinstance(name, (str, bytes)) else error.strerror
+        message = (
+            f"{os.fsdecode(name)}: {error.strerror}" if isinstance(name, (str, bytes)) else error.strerror
+        )
     else:
-        told = str(error)
-    return " ".join(told.split()) or type(error).__name__
+        message = str(error)
+    return " ".join(message.split()) or type(error).__name__
 
 
 def _code(error: BaseException) -> Code:
@@ -101,8 +103,8 @@ def _code(error: BaseException) -> Code:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn what a verb raises into a :class:`Failure`; what is no error of its subject is a bug, and shows.
+def reported() -> Iterator[None]:
+    """Raise what a verb raises as a :class:`Failure`; other errors are bugs, and show.
 
     A ``ValueError`` is a refused value: of a parameter, a path, a time.
     """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _entry(info: Mapping[str, Any], bucket: str) -> dict[str, Any]:
-    """Give a file or directory as a record."""
+    """Return a file or directory as a record."""
     if info["type"] == "directory":
         return {"path": info["name"], "bucket": bucket, "type": "directory"}
     return {
@@ -76,10 +76,10 @@ def ls(
 def _listed(fs: RegistryFileSystem, path: str, recursive: bool) -> Sequence[Mapping[str, Any]]:
     if not recursive:
         return fs.ls(path, detail=True)
-    found = fs.find(path, detail=True)
-    if not found and path != "/":
+    infos = fs.find(path, detail=True)
+    if not infos and path != "/":
         fs.info(path)  # raises what is wrong
-    return list(found.values())
+    return list(infos.values())
 
 
 @click.command()
@@ -88,7 +88,7 @@ def _listed(fs: RegistryFileSystem, path: str, recursive: bool) -> Sequence[Mapp
 def stat(place: Place, out: Output, path: str) -> None:
     """Show all there is to know of a file or directory.
 
-    "key" is where the bucket has it; "driver" tells whether the registry's driver takes the path, whose
+    "key" is where the bucket has it; "driver" is whether the registry's driver accepts the path, whose
     rule is stricter than S3's. JSON: an object.
     """
     from regfs.errors import InvalidPathError
@@ -110,7 +110,7 @@ def stat(place: Place, out: Output, path: str) -> None:
 
 
 def _properties(fs: RegistryFileSystem, path: str) -> dict[str, Any]:
-    """Ask for what listings do not tell of a file. One HEAD."""
+    """Return what listings do not show of a file. One HEAD."""
     from regfs.filesystem.waiting import sync
 
     key = fs.space.key(path)
@@ -162,7 +162,7 @@ def cat(place: Place, out: Output, paths: tuple[str, ...], *, verify: bool, plat
 @sizes_option
 @shared
 def du(place: Place, out: Output, path: str, *, summary: bool, human: bool) -> None:
-    """Tell what a directory takes, by its children, the largest last; then its total.
+    """Show disk usage per child, the largest last, and the total.
 
     JSON: an object with the total, and its children as an array.
     """

@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem, add_completion_class
 
 from regfs._version import __version__
 from regfs.cli.completion import Bash
-from regfs.cli.errors import MEANING, Code, Interrupted, told
+from regfs.cli.errors import MEANING, Code, Interrupted, reported
 from regfs.cli.options import global_options, quiet_option
 
 
@@ -36,13 +36,13 @@ VERBS: dict[str, dict[str, Verb]] = {
         "cp": Verb("changes", "Copy files: up, down, or between buckets."),
         "mv": Verb("changes", "Move files: up, down, within a bucket or between buckets."),
         "rm": Verb("changes", "Remove files, and directories with -r."),
-        "du": Verb("files", "Tell what a directory takes, by its children."),
+        "du": Verb("files", "Show disk usage per child."),
         "url": Verb("files", "Make a URL that needs no credentials for a while."),
     },
     "Registry": {
         "repos": Verb("registry", "List the repositories, with what each has."),
         "tags": Verb("registry", "List the tags of a repository, with what each names."),
-        "show": Verb("image", "Show all there is to tell of an image, an index or an artifact."),
+        "show": Verb("image", "Show an image, an index or an artifact."),
         "files": Verb("content", "List the files in an image, by size, by directory, or those wasted."),
         "extract": Verb("content", "Write the files of an image into a local directory."),
         "usage": Verb("registry", "Show which repository uses how much, or why one is so large."),
@@ -54,7 +54,7 @@ VERBS: dict[str, dict[str, Verb]] = {
     "Care": {
         "summary": Verb("summary", "Show usage, orphans, uploads and findings; for cron and Prometheus."),
         "orphans": Verb("care", "List the blobs that nothing needs, and --apply their deletion."),
-        "fsck": Verb("care", "Look for what is broken, and tell what a pull would get."),
+        "fsck": Verb("care", "Check for broken links, manifests and blobs."),
         "uploads": Verb("uploads", "List uploads that were never ended, and --abort them."),
         "doctor": Verb("doctor", "Check all that a registry's driver needs, and say what to change."),
     },
@@ -128,8 +128,8 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb that was asked for, or name the nearest."""
-        known = args[0] in self.list_commands(ctx) or args[0].startswith("-")
-        if not known and not ctx.resilient_parsing:
+        is_verb = args[0] in self.list_commands(ctx) or args[0].startswith("-")
+        if not is_verb and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0].lower(), self.list_commands(ctx), 1)
             meant = _ELSEWHERE.get(args[0].lower()) or (near[0] if near else "")
             hint = f"; did you mean {meant}?" if meant else ""
@@ -146,14 +146,14 @@ class Commands(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete a verb's name out of the table."""
-        found = _verbs(ctx, None, incomplete)
-        return found or click.Command.shell_complete(self, ctx, incomplete)
+        items = _verbs(ctx, None, incomplete)
+        return items or click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb, and turn what it raises into one line and an exit code."""
-        with _logged_in_lines(), told():
+        with _logged_in_lines(), reported():
             result = super().invoke(ctx)
-            sys.stdout.flush()  # here, where a broken pipe can still be told
+            sys.stdout.flush()  # here, where a broken pipe can still be reported
             return result
 
 
@@ -190,7 +190,7 @@ def _help(ctx: click.Context, verb: str) -> None:
 @quiet_option
 @click.version_option(__version__, prog_name="regfs")
 def cli(**_: object) -> None:
-    """Take the global options, which :func:`regfs.cli.options.shared` hands to the verb."""
+    """Accept the global options, which :func:`regfs.cli.options.shared` hands to the verb."""
 
 
 add_completion_class(Bash)
@@ -231,9 +231,9 @@ def run(arguments: Sequence[str] | None, program: str) -> int:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a verb as Ctrl-C does: through all that it has to tidy up.
+    """End a verb on SIGTERM and SIGHUP as on Ctrl-C, after it has cleaned up.
 
-    That may take a while, so Ctrl-C is told of at once; another one leaves it at that.
+    Cleaning up may take a while, so Ctrl-C is reported at once; another one ends it.
     """
 
     def end(number: int, _: object) -> None:
@@ -242,9 +242,9 @@ def _ended_by_signals() -> Iterator[None]:
         click.echo("regfs: interrupted", err=True)
         raise Interrupted
 
-    ours: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
-    ours |= dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
-    free = [number for number, handler in ours.items() if signal.getsignal(number) == handler]
+    handlers: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
+    handlers |= dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
+    free = [number for number, handler in handlers.items() if signal.getsignal(number) == handler]
     before = {number: signal.signal(number, end) for number in free}
     try:
         yield

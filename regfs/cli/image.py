@@ -46,7 +46,7 @@ def show(
     raw_config: bool,
     human: bool,
 ) -> None:
-    """Show all there is to tell of an image, an index of images, or an artifact.
+    """Show an image, an index of images, or an artifact.
 
     A digest may be cut short: REPO@3f2a. Without tag and digest the tag is latest. Of the environment only
     the names are shown, and no build arguments: the values may be secrets. Only this repository is read;
@@ -62,20 +62,20 @@ def show(
     from regfs.catalog.names import Name
 
     url, text = name
-    asked = Name.parse(text)
+    image_name = Name.parse(text)
     if raw or raw_config:
         if raw and raw_config:
             raise Refusal("--raw and --raw-config: give one of them")
         if out.as_json:
             raise Refusal("--json: the document is the output")
         lookup = open_lookup(place, url)
-        _write_document(lookup, lookup.resolve(asked), config=raw_config)
+        _write_document(lookup, lookup.resolve(image_name), config=raw_config)
         return
     with stages() as progress:
         lookup = open_lookup(place, url, progress)
-        digest = lookup.resolve(asked)
-        found = inspect(lookup, asked.repository, digest, sharing=sharing)
-    record = _record(asked.repository, asked.tag, found)
+        digest = lookup.resolve(image_name)
+        details = inspect(lookup, image_name.repository, digest, sharing=sharing)
+    record = _record(image_name.repository, image_name.tag, details)
     if out.as_json:
         out.record(record)
     else:
@@ -116,21 +116,21 @@ def _record(repository: str, tag: str, found: Inspection) -> dict[str, Any]:
         "annotations": dict(manifest.annotations) if manifest else {},
         "referrers": [
             {
-                "digest": str(one.digest),
-                "how": one.how,
-                "tag": one.tag or None,
-                "kind": one.read.manifest.kind if one.read.manifest else None,
-                "artifact_type": one.read.manifest.artifact_type if one.read.manifest else None,
-                "problem": one.read.problem,
+                "digest": str(referrer.digest),
+                "how": referrer.how,
+                "tag": referrer.tag or None,
+                "kind": referrer.read.manifest.kind if referrer.read.manifest else None,
+                "artifact_type": referrer.read.manifest.artifact_type if referrer.read.manifest else None,
+                "problem": referrer.read.problem,
             }
-            for one in found.referrers
+            for referrer in found.referrers
         ],
     }
 
 
 def _print(out: Output, record: dict[str, Any], kind: Any) -> None:
     config = record["config"]
-    told = {
+    properties = {
         "name": f"{record['repository']}:{record['tag']}" if record["tag"] else record["repository"],
         "digest": record["digest"],
         "media_type": record["media_type"],
@@ -149,16 +149,16 @@ def _print(out: Output, record: dict[str, Any], kind: Any) -> None:
         **{key: ", ".join(config[key]) for key in ("environment", "ports", "volumes")},
     }
     columns = [Column("created", "time"), Column("size", kind)]
-    out.record({key: value for key, value in told.items() if value not in (None, "")}, columns)
+    out.record({key: value for key, value in properties.items() if value not in (None, "")}, columns)
     _print_layers(out, record["layers"], kind)
     children = [
-        {**one, "digest": short(one["digest"], out), "problem": abbreviated(one["problem"], out)}
-        for one in record["children"]
+        {**child, "digest": short(child["digest"], out), "problem": abbreviated(child["problem"], out)}
+        for child in record["children"]
     ]
     columns = [Column("platform"), Column("kind", drop=1), Column("size", kind), Column("digest")]
-    columns += [Column("problem", "prose")] if any(one["problem"] for one in children) else []
+    columns += [Column("problem", "prose")] if any(child["problem"] for child in children) else []
     section(out, f"Children ({len(children)})", columns, children, "child")
-    referrers = [{**one, "digest": short(one["digest"], out)} for one in record["referrers"]]
+    referrers = [{**referrer, "digest": short(referrer["digest"], out)} for referrer in record["referrers"]]
     columns = [Column("artifact_type"), Column("how", drop=1), Column("tag"), Column("digest")]
     section(out, f"Referrers ({len(referrers)})", columns, referrers, "referrer")
     for title, pairs in (("Annotations", record["annotations"]), ("Labels", config["labels"])):
@@ -173,15 +173,15 @@ def _print(out: Output, record: dict[str, Any], kind: Any) -> None:
 
 def _print_layers(out: Output, layers: list[dict[str, Any]], kind: Any) -> None:
     rows = []
-    damaged = any(one["problem"] for one in layers)
-    for one in layers:
-        others = one["repositories"]
+    damaged = any(layer["problem"] for layer in layers)
+    for layer in layers:
+        others = layer["repositories"]
         rows.append(
             {
-                **one,
-                "digest": short(one["digest"], out),
-                "problem": one["problem"] or ("-" if damaged else ""),
-                "what": one["title"] or one["created_by"] or one["media_type"],
+                **layer,
+                "digest": short(layer["digest"], out),
+                "problem": layer["problem"] or ("-" if damaged else ""),
+                "what": layer["title"] or layer["created_by"] or layer["media_type"],
                 "shared_with": None if others is None else _some(others, out),
             }
         )
@@ -194,7 +194,7 @@ def _print_layers(out: Output, layers: list[dict[str, Any]], kind: Any) -> None:
 
 
 def _some(names: list[str], out: Output) -> str:
-    """Name the first few."""
+    """Return the first few names."""
     if len(names) <= 3 or not out.for_reading:
         return ", ".join(names) or "-"
     return f"{', '.join(names[:3])} and {len(names) - 3:,} more"

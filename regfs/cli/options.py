@@ -185,7 +185,7 @@ sizes_option = click.option(
 
 
 def confirm(question: str, yes: bool, show: Callable[[], object] = lambda: None) -> bool:
-    """Ask before something is destroyed.
+    """Ask for confirmation before something is destroyed.
 
     Parameters
     ----------

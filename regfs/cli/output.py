@@ -36,7 +36,7 @@ _NARROWEST = {"text": 12, "prose": 24}
 
 
 def size(count: int) -> str:
-    """Give a number of bytes for reading: ``71 B``, ``1.5 KiB``, ``12 MiB``."""
+    """Return a number of bytes for reading: ``71 B``, ``1.5 KiB``, ``12 MiB``."""
     amount, unit = float(count), _UNITS[0]
     for unit in _UNITS:  # noqa: B007 - the last one is used
         if amount < 999.5:
@@ -50,7 +50,7 @@ def size(count: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Give a number and its noun: ``1 file``, ``2,000 files``."""
+    """Return a number and its noun: ``1 file``, ``2,000 files``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -87,7 +87,7 @@ def none_older(nouns: str, time: timedelta | None, younger: str, where: str) -> 
 
 
 def when(moment: datetime) -> str:
-    """Give a time for reading, in UTC."""
+    """Return a time for reading, in UTC."""
     return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}"
 
 
@@ -165,7 +165,7 @@ def fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[i
 
 
 def _plain(value: Any) -> Any:
-    """Give what JSON has no word for."""
+    """Return what JSON has no word for."""
     if isinstance(value, datetime):
         return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
     raise TypeError(f"{type(value).__name__} in the output")
@@ -176,7 +176,7 @@ def _dumps(value: Any) -> str:
 
 
 def visible(text: str) -> str:
-    """Give a text that a terminal takes for nothing but text: a key may hold what moves its cursor."""
+    """Return a text that a terminal takes for nothing but text: a key may hold what moves its cursor."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -189,7 +189,7 @@ def fold(text: str) -> str:
 
 
 class _Bar:
-    """A progress bar that appears when it is told to.
+    """A progress bar that appears when it is started.
 
     Once all bytes have come it is not full but moves, and names what is waited for.
     """
@@ -396,7 +396,7 @@ class Output:
         Yields
         ------
         Journal
-            To be told of the changes.
+            Called with the changes.
         """
         journal = Journal(self, line, head or {})
         try:
@@ -421,7 +421,7 @@ class Output:
         Yields
         ------
         callable
-            To be told of the bytes that have come, from any thread.
+            Called with the bytes that have come, from any thread.
         """
         if not sys.stderr.isatty():
             yield lambda _: None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def is_remote(path: str) -> bool:
-    """Tell whether a path of ``cp`` or ``mv`` lies in a bucket: there it always begins with ``regfs:``."""
+    """Return whether a path of ``cp`` or ``mv`` lies in a bucket: there it always begins with ``regfs:``."""
     return path.startswith(f"{PROTOCOL}:")
 
 
@@ -46,7 +46,7 @@ def split(path: str) -> tuple[str, str]:
 
 
 def located(fs: RegistryFileSystem, *others: RegistryFileSystem) -> str:
-    """Name the place of a filesystem: bucket, root directory, and endpoint or region.
+    """Return the place of a filesystem: bucket, root directory, and endpoint or region.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def located(fs: RegistryFileSystem, *others: RegistryFileSystem) -> str:
     *others : RegistryFileSystem
         More of the same parameters, perhaps of other buckets.
     """
-    buckets = list(dict.fromkeys(one.space.bucket for one in (fs, *others)))
+    buckets = list(dict.fromkeys(item.space.bucket for item in (fs, *others)))
     p = fs.parameters
     return (
         f"bucket{'s' * (len(buckets) > 1)} {', '.join(buckets)}, root directory {p.root_directory or '/'}, "
@@ -64,21 +64,24 @@ def located(fs: RegistryFileSystem, *others: RegistryFileSystem) -> str:
 
 
 def place_url(fs: RegistryFileSystem) -> str:
-    """Return the URL of a filesystem's root, with what tells apart places of the same bucket; no secret."""
+    """Return the URL of a filesystem's root, with root directory and endpoint; no secret."""
     parameters = fs.parameters
-    told = {"rootdirectory": parameters.root_directory.rstrip("/"), "regionendpoint": parameters.endpoint_url}
-    query = urlencode({name: value for name, value in told.items() if value}, safe="/:[]")
+    distinctions = {
+        "rootdirectory": parameters.root_directory.rstrip("/"),
+        "regionendpoint": parameters.endpoint_url,
+    }
+    query = urlencode({name: value for name, value in distinctions.items() if value}, safe="/:[]")
     return f"{PROTOCOL}://{fs.space.bucket}/" + (f"?{query}" if query else "")
 
 
 def _of_environment() -> dict[str, Any]:
-    """Give the parameters that the registry's variables set where there is no ``config.yml``."""
+    """Return the parameters that the registry's variables set where there is no ``config.yml``."""
     from regfs.parameters import config
 
     if not config.in_environment(os.environ):
         return {}
-    found = config.read(None, os.environ)
-    return {key: value for key, (value, _) in found.items() if value is not None}
+    parameters = config.read(None, os.environ)
+    return {key: value for key, (value, _) in parameters.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Place:
         return Place(config, given, self._opened)
 
     def options(self, bucket: str = "") -> dict[str, Any]:
-        """Give the storage options of the filesystem, of another bucket if that is named.
+        """Return the storage options of the filesystem, of another bucket if that is named.
 
         Raises
         ------
@@ -151,7 +154,7 @@ class Place:
         return fs
 
     def open(self, path: str) -> tuple[RegistryFileSystem, str]:
-        """Give the filesystem of a remote path, and its driver path there."""
+        """Return the filesystem of a remote path, and its driver path there."""
         bucket, within = split(path)
         return self.filesystem(bucket), within
 

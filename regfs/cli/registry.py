@@ -61,13 +61,15 @@ def repos(place: Place, out: Output, url: str, *, sort: str, since: timedelta | 
         repositories = found.repositories
     if since is not None:
         begin = found.snapshot.started - since
-        repositories = [one for one in repositories if one.modified and one.modified >= begin]
-    records: list[dict[str, Any]] = [plain(one) for one in repositories]
+        repositories = [
+            repository for repository in repositories if repository.modified and repository.modified >= begin
+        ]
+    records: list[dict[str, Any]] = [plain(repository) for repository in repositories]
     if sort == "modified":
-        records.sort(key=lambda one: one["modified"] or _NEVER, reverse=True)
+        records.sort(key=lambda record: record["modified"] or _NEVER, reverse=True)
     elif sort != "name":
-        records.sort(key=lambda one: -one["stored_bytes" if sort == "stored" else sort])
-    shown = ({**one, "stored": one["stored_bytes"]} for one in records)
+        records.sort(key=lambda record: -record["stored_bytes" if sort == "stored" else sort])
+    shown = ({**record, "stored": record["stored_bytes"]} for record in records)
     drops = {"layers": 4, "uploads": 3, "manifests": 2}
     columns = [Column(name, "number", drops.get(name, 0)) for name in _COUNTS]
     columns += [Column("stored", "size" if human else "bytes"), Column("modified", "time", drop=1)]
@@ -95,7 +97,7 @@ def tags(
 ) -> None:
     """List the tags of a repository, or of all, with what each names.
 
-    "size" is of all that the tag leads to, each content once, as the manifests tell; "moved" is when it got
+    "size" is of all that the tag leads to, each content once, as the manifests state; "moved" is when it got
     what it names now, UTC; "revisions" counts what it has named. "problem" is what a pull of it misses, such
     as a layer whose blob is gone. Of one repository nothing else is read.
 
@@ -125,12 +127,12 @@ def _of_one(place: Place, url: str, name: str, untagged: bool) -> list[dict[str,
     """Read one repository."""
     with stages() as progress:
         lookup = open_lookup(place, url, progress)
-        found = lookup.tags(name)
+        tags = lookup.tags(name)
         if untagged:
             links = lookup.revisions(name)
-            return _untagged(name, links, found, lookup.present(lookup.closure(links)))
-        read = lookup.closure(files.target for files in found.values() if files.target)
-        return _tags(name, found, read, lookup.damage(name, read))
+            return _untagged(name, links, tags, lookup.present(lookup.closure(links)))
+        read = lookup.closure(files.target for files in tags.values() if files.target)
+        return _tags(name, tags, read, lookup.damage(name, read))
 
 
 def _of_all(place: Place, url: str, _: str, untagged: bool) -> list[dict[str, Any]]:
@@ -156,7 +158,7 @@ def _untagged(
 ) -> list[dict[str, Any]]:
     from regfs.catalog.roles import revisions
 
-    return [plain(one) for one in revisions(name, links, tags, manifests) if not one.tags]
+    return [plain(revision) for revision in revisions(name, links, tags, manifests) if not revision.tags]
 
 
 def _tags(
@@ -298,7 +300,7 @@ def usage(
     with catalog(place, url, configs=False) as found:
         used = found.usage()
     rows: list[dict[str, Any]] = [
-        plain(one) for one in (used.repositories if by == "repository" else used.tags)
+        plain(repository) for repository in (used.repositories if by == "repository" else used.tags)
     ]
     if by == "tag":
         for row in rows:
@@ -325,11 +327,11 @@ def _show_breakdown(
 
     Lookup(open_source(place, url)).check_repository(name)  # before all is listed
     with catalog(place, url, configs=False) as scanned:
-        found = scanned.usage_of(name)
+        usage = scanned.usage_of(name)
     if out.as_json:
-        out.record(breakdown.record(found, sort, top))
+        out.record(breakdown.record(usage, sort, top))
     else:
-        breakdown.show(out, found, sort, top, human)
+        breakdown.show(out, usage, sort, top, human)
     _told_of(out, scanned.changes)
 
 

@@ -73,7 +73,7 @@ def open_lookup(place: Place, url: str, progress: Progress | None = None) -> Loo
 
 @contextmanager
 def catalog(place: Place, url: str, *, configs: bool = True) -> Iterator[Catalog]:
-    """Give a catalog whose scan shows its progress on a terminal's stderr."""
+    """Return a catalog whose scan shows its progress on a terminal's stderr."""
     from regfs.catalog import Catalog
 
     with stages() as progress:
@@ -202,7 +202,7 @@ class RepositoryName(click.ParamType):  # type: ignore[type-arg]  # before click
         return f"regfs://{bucket}", path[1:]
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        """Ask the registry for names."""
+        """Return names that the registry has."""
         bucket, colon, name = incomplete.rpartition("://")
         bucket, slash, name = name.partition("/") if colon else ("", "", incomplete)
         if "@" in name or (":" in name and not self._tags) or (colon and not slash):
@@ -212,8 +212,8 @@ class RepositoryName(click.ParamType):  # type: ignore[type-arg]  # before click
         def names() -> list[str]:
             from regfs.catalog.lookup import Lookup
 
-            found = Lookup(open_source(place_of(ctx), url if colon else "/")).complete(name)
-            return [f"{url}/{one}" for one in found] if colon else found
+            completions = Lookup(open_source(place_of(ctx), url if colon else "/")).complete(name)
+            return [f"{url}/{completion}" for completion in completions] if colon else completions
 
         return within_limit(names)
 
@@ -258,7 +258,7 @@ def bar(part: float, whole: float, width: int = 12) -> str:
 
 
 def short(digest: Digest | str | None, out: Output) -> str:
-    """Give a digest as a person needs it, and a program: twelve digits of its hex, or all of it."""
+    """Return a digest as a person needs it, and a program: twelve digits of its hex, or all of it."""
     if digest is None:
         return "-"
     algorithm, _, encoded = str(digest).partition(":")
@@ -279,7 +279,7 @@ def some(names: Sequence[str], out: Output) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Give a record, or what one holds, as JSON has words for; ages become seconds."""
+    """Return a record, or what one holds, as JSON has words for; ages become seconds."""
     if is_dataclass(value) and not isinstance(value, type):
         if isinstance(value, Digest):
             return str(value)
@@ -293,7 +293,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -307,13 +307,15 @@ def section(
         click.echo(f"\n{click.style(visible(title), bold=True)}")
         out.table(columns, records)
     else:
-        rows = ({key: visible(v) if isinstance(v, str) else v for key, v in one.items()} for one in records)
+        rows = (
+            {key: visible(v) if isinstance(v, str) else v for key, v in record.items()} for record in records
+        )
         first = {"table": name or title.lower()}
         out.table([Column("table"), *columns], ({**first, **row} for row in rows))
 
 
 def labelled(sentences: Iterable[tuple[str, str]], width: int = 14) -> Iterator[str]:
-    """Return the lines of sentences that fit a terminal, each behind its label of `width` columns."""
+    """Yield the lines of sentences that fit a terminal, each behind its label of `width` columns."""
     columns = min(shutil.get_terminal_size().columns, _WIDEST)
     for label, text in sentences:
         yield from textwrap.wrap(

@@ -67,7 +67,7 @@ def export(
     """
     try:
         from regfs.frames import SCHEMAS, Frames
-    except ImportError as exc:  # which tells the extra
+    except ImportError as exc:  # which names the extra
         raise Refusal(str(exc)) from exc
     if strange := [name for name in names if name not in SCHEMAS]:
         raise Refusal(f"--only {strange[0]}: there is no such table; there are {', '.join(SCHEMAS)}")
@@ -109,7 +109,7 @@ def report(
     """Write a page about the registry: who uses how much, what is shared, what is broken.
 
     One file that needs nothing else: it opens from the disk, without network and without scripts, and can
-    be printed. It tells the bucket, the root directory and the names of repositories and tags, but no
+    be printed. It shows the bucket, the root directory and the names of repositories and tags, but no
     credentials. "-" writes to stdout. {date} in the name becomes the day, as 2026-02-28, and {time} the time,
     as 030000Z, both in UTC: registry-{date}.html.
 

@@ -1,4 +1,4 @@
-"""The two sides of a copy: a local path, or one in a bucket. Each tells what is there and what lies in it."""
+"""The two sides of a copy: a local path, or one in a bucket. Each lists what it contains."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Local:
         return "" if name in (".", "..") else name
 
     def kind(self) -> Kind:
-        """Tell what is there; links are followed."""
+        """Return whether it is a file, a directory or nothing; links are followed."""
         try:
             mode = os.stat(self.path).st_mode
         except FileNotFoundError:
@@ -47,15 +47,15 @@ class Local:
         return "file" if stat.S_ISREG(mode) else "stream"
 
     def size(self) -> int:
-        """Give the size of the file in bytes."""
+        """Return the size of the file in bytes."""
         return os.stat(self.path).st_size
 
     def child(self, relative: str) -> Local:
-        """Give what lies under it. No ``os.path.join``: a key with "//" in it would leave the directory."""
+        """Return what lies under it. No ``os.path.join``: a key with "//" in it would leave the directory."""
         return Local(f"{self.path.rstrip('/')}/{relative}" if relative else self.path)
 
     def tree(self) -> Iterator[tuple[str, int]]:
-        """Give the files under it, each with its size; links are followed.
+        """Yield the files under it, each with its size; links are followed.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Remote:
         return self.path.rpartition("/")[2]
 
     def kind(self) -> Kind:
-        """Tell what is there."""
+        """Return whether it is a file, a directory or nothing."""
         try:
             return "directory" if self.fs.info(self.path)["type"] == "directory" else "file"
         except BucketNotFoundError:
@@ -127,15 +127,15 @@ class Remote:
             return ""
 
     def size(self) -> int:
-        """Give the size of the file in bytes."""
+        """Return the size of the file in bytes."""
         return int(self.fs.info(self.path)["size"])
 
     def child(self, relative: str) -> Remote:
-        """Give what lies under it."""
+        """Return what lies under it."""
         return Remote(self.fs, f"{self.path.rstrip('/')}/{relative}") if relative else self
 
     def tree(self) -> Iterator[tuple[str, int]]:
-        """Give the files under it, each with its size."""
+        """Yield the files under it, each with its size."""
         base = self.path.rstrip("/") + "/"
         for name, info in self.fs.find(self.path, detail=True).items():
             if name.startswith(base):
@@ -237,7 +237,7 @@ def write_out(side: Remote, verify: bool = False) -> None:
 
 
 def missing(side: Side) -> FileNotFoundError:
-    """Say that nothing is there."""
+    """Return the error for a missing source."""
     return FileNotFoundError(errno.ENOENT, "No such file or directory", str(side))
 
 
@@ -264,9 +264,9 @@ def plan(sources: Sequence[tuple[Side, bool]], target: Side, slashed: bool, recu
     FileNotFoundError
         A source is missing.
     """
-    there = target.kind()
+    target_kind = target.kind()
     several = len(sources) > 1
-    if there in ("file", "stream") and (several or slashed):
+    if target_kind in ("file", "stream") and (several or slashed):
         raise Refusal(f"{target}: is no directory")
     trees: list[Tree] = []
     for source, inner in sources:
@@ -278,12 +278,12 @@ def plan(sources: Sequence[tuple[Side, bool]], target: Side, slashed: bool, recu
         if kind == "directory":
             if not recursive:
                 raise Refusal(f"{source}: is a directory; give -r")
-            if there in ("file", "stream"):
+            if target_kind in ("file", "stream"):
                 raise Refusal(f"{target}: is no directory, {source} is one")
-            name = source.name if (several or slashed or there == "directory") and not inner else ""
+            name = source.name if (several or slashed or target_kind == "directory") and not inner else ""
             tree = Tree(source, target.child(name), dict(source.tree()))
         else:
-            place = target.child(source.name) if several or slashed or there == "directory" else target
+            place = target.child(source.name) if several or slashed or target_kind == "directory" else target
             if place is not target and place.kind() == "directory":
                 raise Refusal(f"{place}: is a directory, {source} is a file")
             tree = Tree(source, place, {"": source.size()})
@@ -294,7 +294,7 @@ def plan(sources: Sequence[tuple[Side, bool]], target: Side, slashed: bool, recu
 
 
 def _address(side: Side) -> tuple[str, ...]:
-    """Give where something lies for certain, as components."""
+    """Return where something lies for certain, as components."""
     if isinstance(side, Local):
         place, path = "", os.path.realpath(side.path).strip("/")
     else:
@@ -312,7 +312,7 @@ def _check_apart(source: Side, target: Side, kind: Kind) -> None:
 
 
 def _check_targets(steps: Sequence[Step]) -> None:
-    """See that no two files have one place and none the place of a directory of another."""
+    """Check that no two targets are equal, and that none is a directory of another."""
     taken: dict[str, Step] = {}
     for step in steps:
         path = str(step.target)

@@ -225,7 +225,7 @@ def _sentences(result: Summary, where: str) -> Iterator[tuple[str, str]]:
     yield "Orphaned", _orphans(result, f)
     yield "Uploads", _uploads(f)
     yield "Findings", _findings(result, f)
-    largest = sorted(result.usage.repositories, key=lambda one: (-one.stored_bytes, one.repository))
+    largest = sorted(result.usage.repositories, key=lambda item: (-item.stored_bytes, item.repository))
     for number, repository in enumerate(largest[:_LARGEST]):
         label = "Largest" if number == 0 else ""
         yield label, f"{size(repository.stored_bytes):>8}  {repository.repository}"

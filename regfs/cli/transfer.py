@@ -104,8 +104,8 @@ def lacking(steps: Sequence[Step]) -> list[Step]:
     fs = next((step.target.fs for step in steps if isinstance(step.target, Remote)), None)
     if fs is None:
         return [step for step in steps if not os.path.lexists(step.target.path)]
-    there = sync(fs.loop, gather, [partial(_is_there, step.target) for step in steps], AT_ONCE)
-    return [step for step, exists in zip(steps, there, strict=True) if not exists]
+    exists_flags = sync(fs.loop, gather, [partial(_is_there, step.target) for step in steps], AT_ONCE)
+    return [step for step, exists in zip(steps, exists_flags, strict=True) if not exists]
 
 
 async def _is_there(side: Local | Remote) -> bool:
@@ -115,7 +115,7 @@ async def _is_there(side: Local | Remote) -> bool:
 
 
 async def _carry(step: Step, clobber: bool, advance: Callable[[int], object]) -> bool:
-    """Copy one file; tell whether it was, or somebody else put one there meanwhile."""
+    """Copy one file; return False if the target appeared meanwhile."""
     source, target = step.source, step.target
     try:
         if isinstance(source, Local) and isinstance(target, Remote):
@@ -138,7 +138,7 @@ async def _carry(step: Step, clobber: bool, advance: Callable[[int], object]) ->
 
 
 async def _check(step: Step) -> None:
-    """See that the copy has the source's size."""
+    """Check that the copy has the source's size."""
     if isinstance(step.target, Local):
         return  # every byte was counted on its way
     fs, path = step.target.fs, step.target.path
@@ -149,12 +149,12 @@ async def _check(step: Step) -> None:
 
 
 def together(source: RegistryFileSystem, target: RegistryFileSystem) -> bool:
-    """Tell whether the service itself can copy: one bucket, and the same who asks."""
+    """Return whether the service itself can copy: one bucket, and the same who asks."""
 
     def place(fs: RegistryFileSystem) -> tuple[Any, ...]:
         p = fs.parameters
-        who = p.access_key, p.session_token, p.credentials_config_path
-        return p.endpoint_url, p.region, p.bucket, who
+        identity = p.access_key, p.session_token, p.credentials_config_path
+        return p.endpoint_url, p.region, p.bucket, identity
 
     return place(source) == place(target)
 
@@ -173,7 +173,7 @@ async def _down(source: Remote, target: Local, advance: Callable[[int], object])
 
 
 def _resolve(path: str) -> tuple[str, int]:
-    """Follow a link, and tell what is there; where that is nothing, make room for a file."""
+    """Follow a link, and return the path and its mode; create the directories of a missing file."""
     path = os.path.realpath(path) if os.path.islink(path) else path
     try:
         return path, os.stat(path).st_mode

@@ -71,7 +71,7 @@ def uploads(
     pending: Sequence[PendingUpload] = fs.uploads()
     before = datetime.now(timezone.utc) - (older_than or timedelta())
     chosen = [upload for upload in pending if older_than is None or upload.started <= before]
-    where = located(fs)
+    location = located(fs)
     if abort and chosen:
         files = _files(fs, pending, chosen, before)
         removal = _Removal(out, fs, files)
@@ -79,7 +79,7 @@ def uploads(
             removal.preview(chosen)
             return
         listed = confirm(
-            f"Abort {_much(chosen)}{_and(files.values(), 'remove')}, in {where}?",
+            f"Abort {_much(chosen)}{_and(files.values(), 'remove')}, in {location}?",
             yes,
             lambda: None if out.as_json else out.table(_COLUMNS, _records(chosen), "uploads"),
         )
@@ -87,11 +87,11 @@ def uploads(
         return
     out.answer.table(_COLUMNS, _records(chosen), "uploads")
     if chosen:
-        out.summary(f"{_much(chosen)}, in {where}")
+        out.summary(f"{_much(chosen)}, in {location}")
     else:
         count, total = len(pending), sum(upload.bytes for upload in pending)
         younger = f"{count:,} younger {'one' if count == 1 else 'ones'}, {size(total)}" if pending else ""
-        out.summary(none_older("pending uploads", older_than, younger, where))
+        out.summary(none_older("pending uploads", older_than, younger, location))
 
 
 def _files(

@@ -42,20 +42,20 @@ def who(place: Place, out: Output, digest: str, url: str) -> None:
     parse_digest(digest)  # before all is listed
     with catalog(place, url, configs=False) as scanned:
         try:
-            found = scanned.uses_of(digest)
+            uses = scanned.uses_of(digest)
         except UnknownNameError as exc:
             raise Failure(f"{exc.filename}: {exc.strerror}") from exc
     if out.as_json:
-        out.record(plain(found))
+        out.record(plain(uses))
         return
     rows = [
-        {**plain(use), "tags": some(use.tags, out), "use": abbreviated(_use(use), out)} for use in found.uses
+        {**plain(use), "tags": some(use.tags, out), "use": abbreviated(_use(use), out)} for use in uses.uses
     ]
     if out.for_reading:
-        out.sentences([str(found.digest), _verdict(found), *([""] if rows else [])])
+        out.sentences([str(uses.digest), _verdict(uses), *([""] if rows else [])])
     out.table([Column("repository"), Column("tags"), Column("use", "prose")], rows)
-    if not out.for_reading and not found.repositories:
-        out.summary(_verdict(found))
+    if not out.for_reading and not uses.repositories:
+        out.summary(_verdict(uses))
 
 
 def _verdict(found: Uses) -> str:

@@ -39,7 +39,7 @@ class Check:
 
 
 Report = Callable[[Check], object]
-"""Is told of each check as it ends."""
+"""Called with each check as it ends."""
 
 
 def ok(name: str, found: str) -> Check:

@@ -1,4 +1,4 @@
-"""Is the service there at all? Name, connection, TLS, HTTP and clock, each told apart.
+"""Is the service there at all? Name, connection, TLS, HTTP and clock, one after the other.
 
 Works below S3, with nothing but the standard library, and sends no credentials.
 """
@@ -38,7 +38,7 @@ _CERTIFICATE = {
 
 
 def examine(url: str, *, verify: bool) -> Iterator[Check]:
-    """Look at a service from the outside in; what depends on a failed check is left out.
+    """Check a service from the outside in; what depends on a failed check is left out.
 
     Parameters
     ----------
@@ -89,12 +89,12 @@ def _said(addresses: list[str]) -> str:
 
 def _name(host: str, port: int, through: str) -> list[str] | Check:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
-        what = "HTTP_PROXY" if through else "regionendpoint, region or forcepathstyle, or the name server"
+        remedy = "HTTP_PROXY" if through else "regionendpoint, region or forcepathstyle, or the name server"
         reason = exc.strerror if isinstance(exc, OSError) else "no host name"
-        return failed("name", f"{host}{through} has no address: {reason}", f"correct {what}")
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        return failed("name", f"{host}{through} has no address: {reason}", f"correct {remedy}")
+    return list(dict.fromkeys(str(entry[4][0]) for entry in addresses))
 
 
 def _connect(host: str, port: int, through: str) -> Check:
@@ -130,13 +130,13 @@ def _unverified() -> ssl.SSLContext:
 
 def _tls(host: str, port: int, *, verify: bool) -> Check:
     try:
-        told = _handshake(host, port, trust())
+        certificate = _handshake(host, port, trust())
     except ssl.SSLCertVerificationError as exc:
-        what = (exc.verify_message, "correct the certificate, AWS_CA_BUNDLE or regionendpoint")
-        found, advice = _CERTIFICATE.get(exc.verify_code, what)
+        default = (exc.verify_message, "correct the certificate, AWS_CA_BUNDLE or regionendpoint")
+        problem, advice = _CERTIFICATE.get(exc.verify_code, default)
         if verify:
-            return failed("TLS", f"the certificate of {host} {found}", advice)
-        text = f"nobody verifies who answers (skipverify), and the certificate of {host} {found}"
+            return failed("TLS", f"the certificate of {host} {problem}", advice)
+        text = f"nobody verifies who answers (skipverify), and the certificate of {host} {problem}"
         return warning(
             "TLS", text, advice.replace(", or set skipverify: true", "") + ", and unset skipverify"
         )
@@ -148,14 +148,14 @@ def _tls(host: str, port: int, *, verify: bool) -> Check:
         reason = exc.strerror or type(exc).__name__
         text = "the port may be another service's: correct it in regionendpoint"
         return failed("TLS", f"{host}:{port} broke the handshake off: {reason}", text)
-    until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(told["notAfter"])), timezone.utc)
+    until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), timezone.utc)
     left = until - datetime.now(timezone.utc)
-    found = f"{told['version']}, certificate valid until {until:%Y-%m-%d}"
+    problem = f"{certificate['version']}, certificate valid until {until:%Y-%m-%d}"
     if left < EXPIRES_SOON:
-        return warning("TLS", f"{found}, {max(0, left.days)} days", "renew the service's certificate")
+        return warning("TLS", f"{problem}, {max(0, left.days)} days", "renew the service's certificate")
     if not verify:
-        return warning("TLS", f"{found}; nobody verifies it (skipverify)", "set skipverify: false")
-    return ok("TLS", found)
+        return warning("TLS", f"{problem}; nobody verifies it (skipverify)", "set skipverify: false")
+    return ok("TLS", problem)
 
 
 class _Unredirected(urllib.request.HTTPRedirectHandler):
@@ -166,11 +166,11 @@ class _Unredirected(urllib.request.HTTPRedirectHandler):
 
 
 def _answer(url: str, host: str, port: int, *, verify: bool) -> Iterator[Check]:
-    """Ask for anything, unsigned, and compare the time of the answer with this machine's."""
+    """Send an unsigned request, and compare the response's time with this machine's."""
     request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - http or https, by its own rule
     tls = urllib.request.HTTPSHandler(context=trust() if verify else _unverified())
     opener = urllib.request.build_opener(tls, _Unredirected)
-    asked = datetime.now(timezone.utc)
+    sent_at = datetime.now(timezone.utc)
     try:
         with opener.open(request, timeout=TIMEOUT) as answer:
             headers, answered = answer.headers, f"{answer.status} {answer.reason}"
@@ -186,12 +186,12 @@ def _answer(url: str, host: str, port: int, *, verify: bool) -> Iterator[Check]:
     yield ok("HTTP", f"answers {answered}")
     now = datetime.now(timezone.utc)
     try:
-        theirs = parsedate_to_datetime(headers["date"]).astimezone(timezone.utc)
+        service_time = parsedate_to_datetime(headers["date"]).astimezone(timezone.utc)
     except (TypeError, ValueError):
-        yield skipped("clock", "the service does not tell its time")
+        yield skipped("clock", "the response has no date")
         return
-    # Between these two there is no telling: the answer took its time, and the header is cut to the second.
-    early, late = asked - timedelta(seconds=1) - theirs, now - theirs
+    # Between these two the skew is unknown: the response took its time, and the header has whole seconds.
+    early, late = sent_at - timedelta(seconds=1) - service_time, now - service_time
     within = early <= timedelta(0) <= late
     yield _judged(timedelta(0) if within else min(early, late, key=abs))
 
@@ -201,13 +201,13 @@ def _judged(skew: timedelta) -> Check:
     if not seconds:
         return ok("clock", "as the service's")
     much = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} s"
-    found = f"this machine is {much} {'ahead of' if skew > timedelta(0) else 'behind'} the service"
+    verdict = f"this machine is {much} {'ahead of' if skew > timedelta(0) else 'behind'} the service"
     advice = "set this machine's clock (or the service's), for example by NTP"
     if abs(skew) > SKEW_REFUSED:
-        return failed("clock", f"{found}; signatures are refused from 15 minutes on", advice)
+        return failed("clock", f"{verdict}; signatures are refused from 15 minutes on", advice)
     if abs(skew) > SKEW_NOTED:
-        return warning("clock", found, advice)
-    return ok("clock", found)
+        return warning("clock", verdict, advice)
+    return ok("clock", verdict)
 
 
 def _speaks_tls(host: str, port: int) -> bool:
@@ -223,5 +223,5 @@ def _no_http(url: str, host: str, port: int, error: Exception | None) -> Check:
         text = "set secure: true, or begin regionendpoint with https://"
         return failed("HTTP", f"{host}:{port} speaks TLS, and plain HTTP was tried", text)
     reason = getattr(error, "reason", None) or error
-    told = " ".join(str(reason).split()) or type(error).__name__
-    return failed("HTTP", f"no HTTP answer from {host}:{port}: {told}", "correct regionendpoint: is it S3?")
+    detail = " ".join(str(reason).split()) or type(error).__name__
+    return failed("HTTP", f"no HTTP answer from {host}:{port}: {detail}", "correct regionendpoint: is it S3?")

@@ -60,14 +60,14 @@ _NOT_ACCEPTED = {
 def examine(
     make: Callable[[], RegistryFileSystem], report: Report = lambda _: None, *, read_only: bool = False
 ) -> list[Check]:
-    """Look at everything that a registry's driver needs, from the outside in.
+    """Check everything that a registry's driver needs, from the outside in.
 
     Parameters
     ----------
     make : callable
         Makes the filesystem; what it raises is the first thing that is looked at.
     report : callable
-        Is told of each check as it ends, from any thread.
+        Called with each check as it ends, from any thread.
     read_only : bool
         Write nothing. Otherwise a scratch directory is made in the root directory, and removed at the end.
 
@@ -99,8 +99,8 @@ class _Examination:
             with recorded(ConfigurationWarning) as texts:
                 fs = self._make()
         except (ParameterError, OSError) as exc:
-            told = f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) else str(exc)
-            self._note(failed("parameters", told, "correct the parameter"))
+            detail = f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) else str(exc)
+            self._note(failed("parameters", detail, "correct the parameter"))
             return
         p = fs.parameters
         shown = (
@@ -136,7 +136,7 @@ class _Examination:
     # -- with the credentials -------------------------------------------------------------------------
 
     async def _inside(self, fs: RegistryFileSystem) -> bool:
-        """Look at what the service says to these credentials; tell whether it lets us in."""
+        """Check the credentials at the service, and return whether it accepts them."""
         if not await self._credentials(fs) or not await self._accepted(fs):
             return False
         await self._region(fs)
@@ -150,23 +150,23 @@ class _Examination:
             self._note(skipped("credentials", "anon: true, requests are not signed"))
             return True
         try:
-            found = await transport.credentials()
+            credentials = await transport.credentials()
         except Exception as exc:  # noqa: BLE001 - botocore's own errors, for which there is a translation
             self._note(failed("credentials", str(transport.failed("", exc).strerror), "correct that"))
             return False
-        if found is None:
+        if credentials is None:
             text = "set accesskey and secretkey, or AWS_ACCESS_KEY_ID and so on, or give the machine a role"
             self._note(failed("credentials", "none found", text))
             return False
         method = transport.credentials_source()
-        where = _SOURCES.get(method, method) or "the parameters"
-        key = found.access_key
+        origin = _SOURCES.get(method, method) or "the parameters"
+        key = credentials.access_key
         shown = key[:4] + "…" + key[-4:] if len(key) >= 16 else key[:2] + "…"
-        self._note(ok("credentials", f"{shown} from {where}{', with a token' if found.token else ''}"))
+        self._note(ok("credentials", f"{shown} from {origin}{', with a token' if credentials.token else ''}"))
         return True
 
     async def _accepted(self, fs: RegistryFileSystem) -> bool:
-        """See whether the service knows who asks, and the bucket."""
+        """Check that the service knows the access key and the bucket."""
         p = fs.parameters
         try:
             await fs.client.transport.call("list_objects_v2", "", Prefix=fs.space.base, MaxKeys=1)
@@ -189,8 +189,8 @@ class _Examination:
             self._note(failed("region", f"the bucket is not in {p.region}", "set region to the bucket's"))
         elif code in ("", "AccessDenied", "403"):
             self._note(ok("signature", "accepted"))
-            there = "is there" if not code else "may not be listed; see ListObjectsV2"
-            self._note(ok("bucket", f"{p.bucket} {there}"))
+            state = "is there" if not code else "may not be listed; see ListObjectsV2"
+            self._note(ok("bucket", f"{p.bucket} {state}"))
             return True
         else:
             self._note(failed("signature", f"the service answers {code}", "see the service's own log"))
@@ -201,17 +201,21 @@ class _Examination:
         try:
             answer = await fs.client.transport.call("head_bucket", "")
         except OSError as exc:
-            self._note(skipped("region", f"the service does not tell: {exc.strerror}"))
+            self._note(skipped("region", f"not known: {exc.strerror}"))
             return
-        told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
-        given = fs.parameters.region
-        if not told:
-            self._note(skipped("region", "the service does not tell"))
-        elif given and told != given:
-            text = f"set region: {told}"
-            self._note(warning("region", f"the bucket is in {told}, and region is {given}", text))
+        bucket_region = (
+            answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
+        )
+        parameter = fs.parameters.region
+        if not bucket_region:
+            self._note(skipped("region", "the service does not name it"))
+        elif parameter and bucket_region != parameter:
+            text = f"set region: {bucket_region}"
+            self._note(
+                warning("region", f"the bucket is in {bucket_region}, and region is {parameter}", text)
+            )
         else:
-            self._note(ok("region", told))
+            self._note(ok("region", bucket_region))
 
     async def _pending(self, fs: RegistryFileSystem) -> None:
         try:
@@ -224,9 +228,9 @@ class _Examination:
             return
         size = sum(upload.bytes for upload in old)
         noun = "upload" if len(old) == 1 else "uploads"
-        found = f"{len(old)} {noun} older than {OLD.days} days, {size} bytes that are paid for"
+        summary = f"{len(old)} {noun} older than {OLD.days} days, {size} bytes that are paid for"
         advice = f"see regfs uploads, and be rid of them: regfs uploads --older-than {OLD.days}d --abort"
-        self._note(warning("pending uploads", found, advice))
+        self._note(warning("pending uploads", summary, advice))
 
     # -- what lies there ------------------------------------------------------------------------------
 
@@ -264,8 +268,8 @@ class _Examination:
             self._note(skipped("links", f"cannot be listed: {exc.strerror}"))
             return
         if lost:
-            found = f"there are blobs, and no repository has a manifest: {UNTRUE}"
+            summary = f"there are blobs, and no repository has a manifest: {UNTRUE}"
             text = "restore the links, or copy them from where the blobs came; delete no blobs meanwhile"
-            self._note(warning("links", found, text))
+            self._note(warning("links", summary, text))
         else:
             self._note(ok("links", "none seem to be lost"))

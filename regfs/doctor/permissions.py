@@ -69,7 +69,7 @@ class LackingError(Exception):
 
 
 def code_of(error: BaseException | None) -> str:
-    """Give S3's error code of a failure, "" where the service gave none."""
+    """Return S3's error code of a failure, "" where the service gave none."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
@@ -89,7 +89,7 @@ def refused(error: BaseException | None) -> bool:
 
 
 def advice(name: str, error: BaseException, p: DriverParameters, space: KeySpace) -> str:
-    """Say what to change where a request fails.
+    """Return what to change where a request fails.
 
     Parameters
     ----------
@@ -116,13 +116,13 @@ def advice(name: str, error: BaseException, p: DriverParameters, space: KeySpace
     action, on_objects = _ACTIONS.get(name, ("s3:PutObject", True))
     writes = "PutObject" in action
     action += " and s3:PutObjectAcl" * (writes and p.object_acl not in ("", "private"))
-    where = f"arn:aws:s3:::{p.bucket}" + (f"/{space.base}*" if on_objects else "")
+    resource = f"arn:aws:s3:::{p.bucket}" + (f"/{space.base}*" if on_objects else "")
     keys = (
         f", and kms:GenerateDataKey and kms:Decrypt on {p.key_id}"
         if writes and p.encrypt and p.key_id
         else ""
     )
-    return f"allow {action} on {where}{keys}"
+    return f"allow {action} on {resource}{keys}"
 
 
 class Tries:
@@ -135,7 +135,7 @@ class Tries:
     space : KeySpace
         Where they act.
     report : callable
-        Is told of each check as it ends.
+        Called with each check as it ends.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class Tries:
         name : str
             What it is.
         call : callable
-            Does it, and tells what was found.
+            Does it, and returns what was found.
         *needs : str
             The names of those that come first.
         """
@@ -166,14 +166,14 @@ class Tries:
             self.report(skipped(name, f"needs {lacking[0]}"))
             return
         try:
-            found = await call()
+            result = await call()
         except LackingError as exc:
             self.report(skipped(name, str(exc)))
         except FaultError as exc:
             self.report(Check(name, exc.verdict, str(exc), exc.advice))
         except (OSError, ModuleNotFoundError) as exc:
-            told = exc.strerror if isinstance(exc, OSError) else str(exc)
-            self.report(failed(name, " ".join(str(told).split()), advice(name, exc, self._p, self._space)))
+            detail = exc.strerror if isinstance(exc, OSError) else str(exc)
+            self.report(failed(name, " ".join(str(detail).split()), advice(name, exc, self._p, self._space)))
         else:
             self.well.add(name)
-            self.report(ok(name, found))
+            self.report(ok(name, result))

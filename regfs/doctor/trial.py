@@ -46,7 +46,7 @@ class Trial:
     fs : RegistryFileSystem
         The place.
     report : callable
-        Is told of each check as it ends.
+        Called with each check as it ends.
     """
 
     def __init__(self, fs: RegistryFileSystem, report: Report) -> None:
@@ -61,7 +61,7 @@ class Trial:
         """The keys of objects that were made, and whether that is certain: the answer may be lost."""
         self._uploads: dict[str, str] = {}
         self._begun: set[str] = set()
-        """The keys of uploads that may have begun, though no answer told their ids."""
+        """The keys of uploads that may have begun, without a response with their ids."""
         self._parts: dict[str, PartInfo] = {}
 
     async def run(self, *, read_only: bool) -> None:
@@ -96,7 +96,7 @@ class Trial:
 
     @contextmanager
     def _making(self, name: str) -> Iterator[None]:
-        """Note that a request makes an object, before it does: it may be cut off at any moment."""
+        """Record the object of a request before it is sent: the response may be lost."""
         key = self._key(name)
         new = key not in self._objects
         self._objects.setdefault(key, False)
@@ -163,7 +163,7 @@ class Trial:
         await self._try("presigned GET", self._get_presigned)
 
     def _readable(self) -> tuple[str, bytes | None]:
-        """Give an object to read, and its content if it is ours."""
+        """Return an object to read, and its content if it is ours."""
         if self._content:
             return self._key("object"), self._content
         if self._existing is None:
@@ -174,8 +174,8 @@ class Trial:
         key, content = self._readable()
         size = (await self._client.head(key)).size
         if content is not None and size != len(content):
-            raise FaultError(f"tells {size} bytes instead of {len(content)}", "see the service's own log")
-        return "tells the size"
+            raise FaultError(f"reports {size} bytes instead of {len(content)}", "see the service's own log")
+        return "reports the size"
 
     async def _get(self) -> str:
         key, content = self._readable()
@@ -201,7 +201,7 @@ class Trial:
         p = self._fs.parameters
         parts = urlsplit(url)
         host = f"{parts.scheme}://{parts.netloc}"
-        told = f"redirectendpoint {host}" if p.redirect_endpoint else host
+        server_name = f"redirectendpoint {host}" if p.redirect_endpoint else host
         advice = "correct redirectendpoint; what answers there must pass the Host header on as it is"
         if not p.redirect_endpoint:
             advice = "allow s3:GetObject; a policy may refuse signatures in a URL"
@@ -211,12 +211,12 @@ class Trial:
             )
         except urllib.error.HTTPError as exc:
             exc.close()
-            raise FaultError(f"{told} answers {exc.code} {exc.reason}", advice) from exc
+            raise FaultError(f"{server_name} answers {exc.code} {exc.reason}", advice) from exc
         except OSError as exc:
             reason = " ".join(str(getattr(exc, "reason", exc)).split())
-            raise FaultError(f"{told} cannot be reached: {reason}", advice) from exc
+            raise FaultError(f"{server_name} cannot be reached: {reason}", advice) from exc
         if content is not None and got != content:
-            raise FaultError(f"{told} gives other content", advice)
+            raise FaultError(f"{server_name} gives other content", advice)
         return f"works with any HTTP client, at {host}"
 
     # -- listing --------------------------------------------------------------------------------------
@@ -272,12 +272,12 @@ class Trial:
         for key, upload in self._uploads.items():
             wanted = [(p.number, p.size) for p in [self._parts.get(key)] if p]
             if [(p.number, p.size) for p in await self._client.parts(key, upload)] != wanted:
-                raise FaultError("does not tell the parts as they are", "see the service's own log")
+                raise FaultError("does not list the parts as they are", "see the service's own log")
         return "lists parts"
 
     async def _list_uploads(self) -> str:
-        found = {upload.id async for upload in self._client.uploads(self._base)}
-        if not found >= set(self._uploads.values()):
+        ids = {upload.id async for upload in self._client.uploads(self._base)}
+        if not ids >= set(self._uploads.values()):
             text = "uploads of this service cannot be resumed, nor abandoned ones be found"
             raise FaultError("an upload begun a moment ago is not listed", text)
         return "lists uploads"
@@ -303,7 +303,7 @@ class Trial:
     # -- what was asked for -----------------------------------------------------------------------------
 
     async def _made(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Tell what each request that creates an object has made."""
+        """Yield the object that each creating request has made."""
         made = {"PutObject": "object", "CopyObject": "copy", "CompleteMultipartUpload": "parts"}
         for request, name in made.items():
             if request in self._try.well and self._key(name) not in self._uploads:
@@ -314,12 +314,12 @@ class Trial:
     async def _encryption(self) -> str:
         p = self._fs.parameters
         wanted = ("aws:kms" if p.key_id else "AES256") if p.encrypt else ""
-        found = ""
+        algorithm = ""
         async for request, answer in self._made():
-            found = answer.get("ServerSideEncryption", "")
-            if wanted and found != wanted:
+            algorithm = answer.get("ServerSideEncryption", "")
+            if wanted and algorithm != wanted:
                 text = "switch encryption on in the service, or leave encrypt out"
-                raise FaultError(f"{request} was told {wanted} and reports {found or 'none'}", text)
+                raise FaultError(f"{request} asked for {wanted} and reports {algorithm or 'none'}", text)
             key = answer.get("SSEKMSKeyId", "")
             # An alias comes back as the key that it stands for.
             if (
@@ -333,16 +333,18 @@ class Trial:
             text = "set encrypt: true, or leave keyid out"
             raise FaultError("keyid is without effect, as encrypt is false", text, Verdict.WARNING)
         if not wanted:
-            return f"not asked for; the service reports {found or 'none'}"
+            return f"not asked for; the service reports {algorithm or 'none'}"
         return f"reported as asked for: {wanted}"
 
     async def _storage_class(self) -> str:
         wanted = self._fs.parameters.storage_class
         async for request, answer in self._made():
-            found = answer.get("StorageClass") or "STANDARD"
-            if wanted not in ("NONE", found):
+            reported = answer.get("StorageClass") or "STANDARD"
+            if wanted not in ("NONE", reported):
                 text = "the service may not have this class: set storageclass to one that it has, or to NONE"
-                raise FaultError(f"{request} was told {wanted} and reports {found}", text, Verdict.WARNING)
+                raise FaultError(
+                    f"{request} asked for {wanted} and reports {reported}", text, Verdict.WARNING
+                )
         return f"reported as asked for: {wanted}" if wanted != "NONE" else "not asked for"
 
     # -- removing -------------------------------------------------------------------------------------
@@ -371,7 +373,7 @@ class Trial:
         """Remove what was made in the scratch directory, by whichever request is allowed."""
         uploads, begun = set(self._uploads.items()), set(self._begun)
         with suppress(OSError):  # what is known is removed in any case
-            uploads |= {(one.key, one.id) async for one in self._client.uploads(self._base)}
+            uploads |= {(upload.key, upload.id) async for upload in self._client.uploads(self._base)}
             begun.clear()
         left = [
             f"an upload of {self._url(key)}" for key, id_ in sorted(uploads) if not await self._end(key, id_)
@@ -383,8 +385,8 @@ class Trial:
         advice = f"remove them: regfs rm -r {self._url(self._base)}; regfs uploads --older-than 1d --abort"
         perhaps = f"perhaps left behind, as no answer came: {'; '.join(doubtful)}" if doubtful else ""
         if left:
-            found = f"left behind: {'; '.join(left)}" + (f"; {perhaps}" if perhaps else "")
-            self._report(failed("clean-up", found, advice))
+            leftovers = f"left behind: {'; '.join(left)}" + (f"; {perhaps}" if perhaps else "")
+            self._report(failed("clean-up", leftovers, advice))
         elif perhaps:
             self._report(warning("clean-up", perhaps, advice))
         else:

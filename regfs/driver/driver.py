@@ -212,7 +212,7 @@ class StorageDriver:
     # -- what is there --------------------------------------------------------------------------------
 
     def stat(self, path: str) -> FileInfo:
-        """Tell what is at a path; where a file and a directory have one name, the file.
+        """Return what is at a path; of a file and a directory with one name, the file.
 
         Raises
         ------
@@ -254,7 +254,7 @@ class StorageDriver:
             ``fn(FileInfo)``, called in this thread; it may raise :class:`~regfs.SkipDir` or
             :class:`~regfs.StopWalk`.
         start_after : str, optional
-            Begin behind this path, be it there or not, as if everything up to it had been seen.
+            Begin behind this path, whether or not it exists, as if everything up to it had been seen.
 
         Raises
         ------
@@ -369,7 +369,7 @@ class StorageDriver:
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
-        """Turn "no such file" into the registry's error; all others are told apart well enough."""
+        """Raise a missing file as the registry's error; all other errors pass."""
         try:
             yield
         except (BucketNotFoundError, PathNotFoundError):

@@ -77,7 +77,7 @@ class BodyReader(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Give the connection back, or drop it if the stream was not read to its end."""
+        """Release the connection, or drop it if the stream was not read to its end."""
         if not self.closed and self._pid == os.getpid():  # in a forked child it is the parent's
             call_soon(self._fs.loop, self._body.close)
         super().close()

@@ -92,7 +92,7 @@ async def read(
 
 
 def _child(store: Store, path: str, key: str) -> str:
-    """Give the directory directly in `path` that a key lies in; "" for a file."""
+    """Return the directory directly in `path` that a key lies in; "" for a file."""
     base = len(store.space.prefix(path))
     head, slash, _ = key[base:].partition("/")
     return store.space.path(key[: base + len(head)]) if head and slash else ""
@@ -101,7 +101,7 @@ def _child(store: Store, path: str, key: str) -> str:
 def _known(
     store: Store, path: str, objects: Sequence[ObjectInfo]
 ) -> tuple[dict[str, list[ObjectInfo]], dict[str, list[ObjectInfo]]]:
-    """Tell which directories some keys hold, if they are not the last; and which one all of them lie in."""
+    """Return the directories that some keys hold whole, and the one that all keys lie in, if any."""
     contents = _split(store, path, objects).contents
     last = _child(store, path, objects[-1].key)
     begun = {last: contents.pop(last)} if last in contents else {}
@@ -235,7 +235,7 @@ class Walk:
             self._enter(path, Listing(entries, listing.contents, {}))
 
     def _enter(self, path: str, listing: Listing) -> None:
-        """Look at everything in a directory and descend."""
+        """Visit everything in a directory, and descend."""
         folders = [entry.path for entry in listing.entries if entry.object is None]
         ahead = _Ahead(self._store, self._loop, path, folders, listing)
         try:
@@ -263,7 +263,7 @@ class Walk:
             ahead.close()
 
     def _show(self, path: str, objects: Sequence[ObjectInfo]) -> None:
-        """Look at everything under a directory whose keys are all known."""
+        """Visit everything under a directory whose keys are all known."""
         space = self._store.space
         prefix = space.prefix(path)
         base, root = len(prefix), len(space.base)
@@ -304,7 +304,7 @@ class Walk:
 class _Ahead:
     """What lies in the directories of a directory, listed before the walk comes to them.
 
-    The first page tells how much lies in one of them. From then on the directories that follow are listed in
+    The first page shows how much lies in one of them. From then on the directories that follow are listed in
     groups of about a page, each by the text that their names begin with, and the further the walk goes, the
     more groups at once.
 
@@ -397,7 +397,7 @@ class _Ahead:
 
 
 def _before(text: str, key: str) -> bool:
-    """Tell whether a text that does not begin `key` begins directories that come before it by name."""
+    """Return whether a text that does not begin `key` begins directories that come before it by name."""
     return text.rstrip("/") < key.rstrip("/")
 
 

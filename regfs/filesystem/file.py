@@ -242,7 +242,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         return self._upload is None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go somewhere else in a file that is read; past the end there is nothing to be read.
+        """Change the position in a file that is read; past the end there is nothing to read.
 
         Raises
         ------
@@ -346,7 +346,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         return self._outer() if self._outer else None
 
     def wrapped(self, outer: _Whole | None) -> None:
-        """Take note of the outermost of the wrappers that share this file's fate; None: there is none."""
+        """Set the outermost of the wrappers that are closed and discarded with this file; None for none."""
         self._outer = weakref.ref(outer) if outer else None
 
     def discard(self) -> None:
@@ -466,7 +466,7 @@ class _Whole:
     """What a wrapper around a file opened for writing adds: the fate of the wrapper is the file's.
 
     Without it a text file or a compressor would publish what an exception had left half-written, as
-    Python's own wrappers close what they wrap without telling why.
+    Python's own wrappers close what they wrap without saying why.
 
     Attributes
     ----------

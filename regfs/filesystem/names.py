@@ -122,5 +122,5 @@ def ancestors(path: str) -> Iterator[str]:
 
 def tops(paths: Iterable[str]) -> list[str]:
     """Return those paths that lie under no other of them, sorted."""
-    given = set(paths)
-    return sorted(path for path in given if given.isdisjoint(ancestors(path)))
+    unique = set(paths)
+    return sorted(path for path in unique if unique.isdisjoint(ancestors(path)))

@@ -560,14 +560,14 @@ class RegistryFileSystem(AsyncFileSystem, metaclass=Resolving):
             except Exception as exc:  # noqa: BLE001 - given back in its place, or raised below
                 return exc
 
-        found = await gather([partial(read, name) for name in paths], batch_size or self.batch_size)
+        results = await gather([partial(read, name) for name in paths], batch_size or self.batch_size)
         if on_error == "raise":
-            for answer in found:
+            for answer in results:
                 if isinstance(answer, Exception):
                     raise answer
         if isinstance(path, str) and paths == [self._strip_own(path)]:
-            return found[0]
-        answers = zip(paths, found, strict=True)
+            return results[0]
+        answers = zip(paths, results, strict=True)
         return {name: x for name, x in answers if on_error != "omit" or not isinstance(x, Exception)}
 
     cat = blocking(_cat)
@@ -604,7 +604,7 @@ class RegistryFileSystem(AsyncFileSystem, metaclass=Resolving):
 
             return call
 
-        found: list[Any] = [None] * len(ranges)
+        results: list[Any] = [None] * len(ranges)
         answers = await gather([read(block) for block in blocks], batch_size or self.batch_size)
         for block, answer in zip(blocks, answers, strict=True):
             if isinstance(answer, Exception) and on_error != "return":
@@ -612,11 +612,11 @@ class RegistryFileSystem(AsyncFileSystem, metaclass=Resolving):
             for position in block.wanted:
                 _, start, stop = ranges[position]
                 if isinstance(answer, Exception) or len(block.wanted) == 1:
-                    found[position] = answer
+                    results[position] = answer
                 else:
                     at = block.start or 0
-                    found[position] = answer[(start or 0) - at : stop - at]
-        return found
+                    results[position] = answer[(start or 0) - at : stop - at]
+        return results
 
     # -- in, out, about and away ----------------------------------------------------------------------
 
@@ -941,8 +941,8 @@ class RegistryFileSystem(AsyncFileSystem, metaclass=Resolving):
         list of PendingUpload
             Path, id, start (UTC), parts and bytes of each, the oldest first.
         """
-        found: list[PendingUpload] = sync(self.loop, self._uploads, older_than)
-        return found
+        pending: list[PendingUpload] = sync(self.loop, self._uploads, older_than)
+        return pending
 
     async def _abort_uploads(
         self, older_than: timedelta | float | None = None, dry_run: bool = True
@@ -964,7 +964,7 @@ class RegistryFileSystem(AsyncFileSystem, metaclass=Resolving):
         older_than : timedelta or float, optional
             Only those begun at least so long ago; a number is in seconds.
         dry_run : bool
-            Remove nothing, only tell what would be removed.
+            Remove nothing; only return what would be removed.
 
         Returns
         -------

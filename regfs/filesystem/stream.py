@@ -1,11 +1,11 @@
 """How an open file reads: a small first block, then one response for as long as reading goes forward.
 
-Opening costs one GET of the first block, which tells size and version as well, so a small file is read by
-that GET alone. What lies behind is read out of a response that stays open and is read no further than asked:
-to the end of the file where reading is sequential, and behind a jump as far as s3fs would have read at once.
-A jump forward reads on through it. What passes by a reader that jumps is kept for a while, so that it finds
-there what it comes back for. Where it comes back for nothing, each jump is a GET of what is asked for alone,
-so that the connection lives: a response that is not read to its end takes its connection with it.
+Opening costs one GET of the first block, whose response has size and version as well, so a small file is read
+by that GET alone. What lies behind is read out of a response that stays open and is read no further than
+asked: to the end of the file where reading is sequential, and behind a jump as far as s3fs would have read at
+once. A jump forward reads on through it. What passes by a reader that jumps is kept for a while, so that it
+finds there what it comes back for. Where it comes back for nothing, each jump is a GET of what is asked for
+alone, so that the connection lives: a response that is not read to its end takes its connection with it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class StreamCache(BaseCache):
     def _fetch(self, start: int | None, stop: int | None) -> bytes:
         start = start or 0
         stop = self.size if stop is None else min(stop, self.size)
-        found = []
+        pieces = []
         if start < len(self._head):
             self._reach = stop + AHEAD if stop > self._reach else self._reach
             if start not in (0, self._last) and not self._pieces:
@@ -88,12 +88,12 @@ class StreamCache(BaseCache):
             if piece is None:
                 self._load(start, stop)
             else:
-                found.append(piece)
+                pieces.append(piece)
                 start += len(piece)
-        return found[0] if len(found) == 1 else b"".join(found)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _kept(self, start: int, stop: int) -> bytes | None:
-        """Give what is there of [start, stop) from its start on, if anything is."""
+        """Return what is there of [start, stop) from its start on, if anything is."""
         if start < len(self._head):
             return self._head[start:stop]
         for begin, piece in reversed(self._pieces):
@@ -147,7 +147,7 @@ class StreamCache(BaseCache):
             self._pieces.popleft()
 
     def close(self) -> None:
-        """Let go of the open response, read to its end or not."""
+        """Close the open response, read to its end or not."""
         body, self._body = self._body, None
         if body is not None:
             self._drop_body(body)

@@ -37,7 +37,7 @@ def sync(
         It is no coroutine function.
     """
     if timeout is not None or loop is None or loop.is_closed() or _running_loop() is loop:
-        return asyn.sync(loop, function, *args, timeout=timeout, **kwargs)  # waits, or tells what is wrong
+        return asyn.sync(loop, function, *args, timeout=timeout, **kwargs)  # waits, or raises what is wrong
     coroutine = function(*args, **kwargs)
     if not asyncio.iscoroutine(coroutine):
         raise TypeError(f"{function!r} is no coroutine function")
@@ -134,7 +134,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def mirror_blocking(fs: Any) -> None:
-    """Give a filesystem the blocking methods that fsspec makes of its coroutines, waiting by :func:`sync`."""
+    """Set a filesystem's blocking methods, which fsspec makes of its coroutines, to wait by :func:`sync`."""
     asyn.mirror_sync_methods(fs)
     for name, method in list(vars(fs).items()):
         coroutine = getattr(method, "__wrapped__", None)

@@ -1,8 +1,8 @@
 """A registry's bucket as tables: pandas DataFrames, dask DataFrames, Parquet files.
 
 ``Frames`` makes them in one process, ``DaskFrames`` in many. Both have the same columns and dtypes, which
-`SCHEMAS` holds and the attributes' docstrings tell. Nothing above this package imports pandas or dask, and
-importing it imports neither.
+`SCHEMAS` holds and the attributes' docstrings describe. Nothing above this package imports pandas or dask,
+and importing it imports neither.
 """
 
 from __future__ import annotations

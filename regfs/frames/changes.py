@@ -107,7 +107,7 @@ class State:
 
     @classmethod
     def of(cls, frames: Frames, name: str = "now") -> State:
-        """Take the tables of a registry that is read now."""
+        """Return the state of a registry that is read now."""
         return cls._made(name, frames.about(), {table: frames[table] for table in _NEEDED})
 
     @classmethod
@@ -138,12 +138,12 @@ def _files(fs: Any, base: str, name: str) -> list[str]:
 
 def _read(fs: Any, path: str, columns: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
     """Read a table, and what its metadata says of place and time."""
-    where = fs.unstrip_protocol(path)
+    url = fs.unstrip_protocol(path)
     try:
         with fs.open(path, "rb") as file:
             table = parquet.read_table(file, columns=columns)
     except pa.ArrowInvalid as exc:
-        raise ExportError(f"{where}: is no Parquet file: {exc}") from exc
+        raise ExportError(f"{url}: is no Parquet file: {exc}") from exc
     metadata = {
         key.decode().removeprefix(_PREFIX): value.decode()
         for key, value in (table.schema.metadata or {}).items()
@@ -151,7 +151,7 @@ def _read(fs: Any, path: str, columns: list[str]) -> tuple[pd.DataFrame, dict[st
     }
     about = {key: value for key, value in metadata.items() if key not in ("frame", "row")}
     if "started" not in about or table.num_columns != len(columns):
-        raise ExportError(f"{where}: is no table of an export: it lacks columns, or place and time")
+        raise ExportError(f"{url}: is no table of an export: it lacks columns, or place and time")
     return table.to_pandas(), about
 
 

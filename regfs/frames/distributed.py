@@ -57,7 +57,7 @@ class DaskTable:
 class DaskFrames:
     """What a registry's bucket holds, as dask DataFrames.
 
-    The tables of :class:`~regfs.frames.Frames` that tell what there is, with the same columns, dtypes and
+    The tables of :class:`~regfs.frames.Frames` of what the bucket holds, with the same columns, dtypes and
     rows. `blobs`, `manifests` and `references` are partitioned by the first two digits of the digest, and
     sorted by it: a worker lists the blobs that begin so and reads the manifests among them. The others are
     partitioned by repository; `repositories` reads the manifests, too, for what each needs. The categories
@@ -181,9 +181,9 @@ class DaskFrames:
         """Looks at the repositories' directories, one for each partition."""
         directories = self._directories()
         count = min(self.npartitions, len(directories)) or 1
-        groups = [[one for several in directories[at::count] for one in several] for at in range(count)]
+        groups = [[item for several in directories[at::count] for item in several] for at in range(count)]
         pending = delayed(Source.uploads)(self.source)
-        everywhere = [one for group in groups for one in group]
+        everywhere = [name for group in groups for name in group]
         return [
             delayed(partitions.look)(self.source, group, None if at else everywhere, pending)
             for at, group in enumerate(groups)
@@ -199,13 +199,13 @@ class DaskFrames:
             raise no_registry(self.source)
         while waiting and len(done) + len(waiting) < 4 * self.npartitions:
             below = spread(self.source.directories, waiting)
-            owned = [tuple(one for one in names if _own(one)) for names in below]
+            owned = [tuple(name for name in names if _own(name)) for names in below]
             done += [names for names in owned if names]
-            waiting = [one for names in below for one in names if not _own(one)]
-        return done + [(one,) for one in waiting]
+            waiting = [name for names in below for name in names if not _own(name)]
+        return done + [(item,) for item in waiting]
 
     def _anything(self) -> bool:
-        """Tell whether there is what a catalog would tell of: a file of nobody, a pending upload."""
+        """Return whether there is anything that a catalog would list: an unknown file, a pending upload."""
         return any(map(len, self.source.pages(ROOT))) or bool(self.source.uploads())
 
     # -- by digest ------------------------------------------------------------------------------------
@@ -244,10 +244,10 @@ class DaskFrames:
     @cached_property
     def _answers(self) -> Any:
         questions = self._sent(self._homes(partitions.questions, QUESTIONS, self._read))
-        given = self._homes(
+        answers = self._homes(
             partitions.answers, ANSWERS, questions, self._listed, self._read, source=self.source
         )
-        return self._sent(dd.concat([given, self._homes(partitions.told, ANSWERS, self._read)]))
+        return self._sent(dd.concat([answers, self._homes(partitions.told, ANSWERS, self._read)]))
 
     def _sent(self, travelling: Any) -> Any:
         """Send rows to the homes of their digests."""
@@ -268,12 +268,12 @@ class DaskFrames:
 
 
 def _own(directory: str) -> bool:
-    """Tell whether a directory is a repository's own, and does not hold others."""
+    """Return whether a directory is a repository's own, and does not hold others."""
     return directory.rpartition("/")[2].startswith("_")
 
 
 def _meta(schema: Schema) -> pd.DataFrame:
     """Make an empty frame; categories that are not the same in every registry are unknown."""
-    unknown = [one.name for one in schema.columns if one.dtype == CATEGORY and not one.categories]
+    unknown = [column.name for column in schema.columns if column.dtype == CATEGORY and not column.categories]
     empty: pd.DataFrame = clear_known_categories(frame(schema, ()), cols=unknown)
     return empty

@@ -47,14 +47,14 @@ def frame(
 
 def text(values: Iterable[Any]) -> Any:
     """Make a column of text."""
-    return pd.array(pa.array([str(one) if one else None for one in values], pa.string()), dtype=TEXT)
+    return pd.array(pa.array([str(value) if value else None for value in values], pa.string()), dtype=TEXT)
 
 
 def category(values: Iterable[Any], categories: Iterable[str] | None = None) -> Any:
     """Make a column of text that repeats itself."""
-    listed = [str(one) if one else None for one in values]
-    known = sorted({one for one in listed if one}) if categories is None else categories
-    return pd.Categorical(listed, dtype=pd.CategoricalDtype(pd.Index(text(known))))
+    listed = [str(value) if value else None for value in values]
+    names = sorted({item for item in listed if item}) if categories is None else categories
+    return pd.Categorical(listed, dtype=pd.CategoricalDtype(pd.Index(text(names))))
 
 
 def _array(column: Column, values: Sequence[Any], categories: Sequence[str] | None) -> Any:
@@ -74,5 +74,5 @@ def _array(column: Column, values: Sequence[Any], categories: Sequence[str] | No
 def times(values: Iterable[datetime | None]) -> Any:
     """Make a column of moments, out of aware ones in UTC."""
     # By way of numpy: pandas 2 would take them as nanoseconds, which do not reach the year 2263.
-    naive = [one.replace(tzinfo=None) if one else None for one in values]
+    naive = [value.replace(tzinfo=None) if value else None for value in values]
     return pd.DatetimeIndex(np.array(naive, dtype="datetime64[us]")).tz_localize("UTC")

@@ -93,6 +93,6 @@ def _table(schema: Schema, frame: pd.DataFrame, about: Mapping[str, str]) -> pa.
         table.schema.field(column.name).with_metadata({"unit": column.unit, "meaning": column.meaning})
         for column in schema.columns
     ]
-    told = {"frame": schema.name, "row": schema.row, **about}
-    metadata = {**(table.schema.metadata or {}), **{f"regfs.{key}": value for key, value in told.items()}}
+    facts = {"frame": schema.name, "row": schema.row, **about}
+    metadata = {**(table.schema.metadata or {}), **{f"regfs.{key}": value for key, value in facts.items()}}
     return table.cast(pa.schema(fields, metadata=metadata))

@@ -2,7 +2,7 @@
 
 Each digest has a home, the partition of its first two hexadecimal digits. There the blobs are listed and the
 manifests among them read; what somebody elsewhere has to know of a digest is asked there. Here is what
-happens within one partition, in plain pandas; :mod:`regfs.frames.distributed` tells how the partitions hang
+happens within one partition, in plain pandas; :mod:`regfs.frames.distributed` defines how the partitions hang
 together.
 
 Beside the tables themselves these frames travel, each indexed by a digest whose home they go to:
@@ -80,7 +80,7 @@ def look(
     everywhere: Sequence[str] | None,
     pending: Iterable[Any] | None,
 ) -> Snapshot:
-    """Look at the directories of some repositories.
+    """Scan the directories of some repositories.
 
     Parameters
     ----------
@@ -95,12 +95,12 @@ def look(
     """
     own = tuple(f"{path}/" for path in directories)
     others = None if everywhere is None else tuple(f"{path}/" for path in everywhere)
-    ours = [
-        one
-        for one in pending or ()
-        if one.path.startswith(own) or (others is not None and not one.path.startswith(others))
+    own_uploads = [
+        upload
+        for upload in pending or ()
+        if upload.path.startswith(own) or (others is not None and not upload.path.startswith(others))
     ]
-    return scan_part(source, directories, None if pending is None else ours)
+    return scan_part(source, directories, None if pending is None else own_uploads)
 
 
 def table(name: str, snapshot: Snapshot) -> pd.DataFrame:
@@ -123,15 +123,19 @@ def repositories(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
 
 
 def heads(snapshot: Snapshot) -> pd.DataFrame:
-    """Tell which repositories and tags have which manifests."""
+    """Return which repositories and tags have which manifests."""
     return frame(
         HEADS,
         [
-            *((digest, one.name, None) for one in snapshot.repositories.values() for digest in one.revisions),
             *(
-                (files.target, one.name, tag)
-                for one in snapshot.repositories.values()
-                for tag, files in one.tags.items()
+                (digest, repository.name, None)
+                for repository in snapshot.repositories.values()
+                for digest in repository.revisions
+            ),
+            *(
+                (files.target, repository.name, tag)
+                for repository in snapshot.repositories.values()
+                for tag, files in repository.tags.items()
                 if files.target
             ),
         ],
@@ -165,19 +169,19 @@ def listed(source: Source, first: int, last: int) -> pd.DataFrame:
             name = path.rpartition("/")[2]
             if (first == 0 and name < COMMON) or (last == HEXES - 1 and name > COMMON):
                 directories.append(path)
-    found = scan_part(source, directories).blobs
-    return _indexed(frame(LISTED, ((digest, *file) for digest, file in found.items())))
+    blobs = scan_part(source, directories).blobs
+    return _indexed(frame(LISTED, ((digest, *file) for digest, file in blobs.items())))
 
 
 def read(heads: pd.DataFrame, listed: pd.DataFrame, source: Source) -> pd.DataFrame:
     """Read the manifests."""
-    there = listed["size"].loc[listed.index.isin(heads.index)]
-    sizes: dict[str, int] = {str(digest): int(size) for digest, size in there.items()}
-    found: list[tuple[str, int, bytes | None]] = []
-    found += ((digest, size, None) for digest, size in sizes.items() if size > LARGEST)
+    sizes_found = listed["size"].loc[listed.index.isin(heads.index)]
+    sizes: dict[str, int] = {str(digest): int(size) for digest, size in sizes_found.items()}
+    rows: list[tuple[str, int, bytes | None]] = []
+    rows += ((digest, size, None) for digest, size in sizes.items() if size > LARGEST)
     small = {digest: size for digest, size in sizes.items() if size <= LARGEST}
-    found += ((digest, len(content), content) for digest, content in _contents(source, small))
-    return _indexed(frame(READ, found))
+    rows += ((digest, len(content), content) for digest, content in _contents(source, small))
+    return _indexed(frame(READ, rows))
 
 
 def references(read: pd.DataFrame) -> pd.DataFrame:
@@ -186,28 +190,28 @@ def references(read: pd.DataFrame) -> pd.DataFrame:
 
 
 def questions(read: pd.DataFrame) -> pd.DataFrame:
-    """Tell what manifests have to know of other blobs: configurations, and sizes that they do not tell."""
-    asked: list[tuple[Digest, Digest, str]] = []
+    """Return what manifests need of other blobs: configurations, and sizes that they do not state."""
+    rows: list[tuple[Digest, Digest, str]] = []
     for digest, one in _rebuilt(read).manifests.items():
         for reference in _kept(one):
             config = (
                 reference.relation == "config" and one.manifest is not None and one.manifest.kind == "image"
             )
             if config or reference.size is None:
-                asked.append((reference.digest, digest, "config" if config else "size"))
+                rows.append((reference.digest, digest, "config" if config else "size"))
         if one.manifest and one.manifest.subject:
-            asked.append((one.manifest.subject, digest, "subject"))
-    return frame(QUESTIONS, asked)
+            rows.append((one.manifest.subject, digest, "subject"))
+    return frame(QUESTIONS, rows)
 
 
 def told(read: pd.DataFrame) -> pd.DataFrame:
-    """Tell what indexes tell of their children: an answer that nobody has asked for."""
+    """Return what indexes state of their children, as answers without a question."""
     return frame(
         ANSWERS,
         (
             (reference.digest, None, reference.platform or None, None, 0, "child")
-            for one in _rebuilt(read).manifests.values()
-            for reference in _kept(one)
+            for manifest in _rebuilt(read).manifests.values()
+            for reference in _kept(manifest)
             if reference.relation == "manifest"
         ),
     )
@@ -228,25 +232,25 @@ def answers(
         try:
             configs[digest] = parse_config(content)
         except ManifestError:
-            continue  # as without a configuration; that it is damaged, `findings` tells
+            continue  # as without a configuration; `findings` reports that it is damaged
     nothing = ImageConfig()
-    given: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     manifests = set(read.index)
     for digest, asking, what in questions.itertuples():
         if what == "config":
-            found = configs.get(digest, nothing)
-            given.append((asking, found.platform, None, found.created, 0, None))
+            config = configs.get(digest, nothing)
+            rows.append((asking, config.platform, None, config.created, 0, None))
         elif what == "size":
-            given.append((asking, None, None, None, sizes.get(digest, 0), None))
+            rows.append((asking, None, None, None, sizes.get(digest, 0), None))
         elif digest in manifests:
-            given.append((asking, None, None, None, 0, "referrer"))
-    return frame(ANSWERS, given)
+            rows.append((asking, None, None, None, 0, "referrer"))
+    return frame(ANSWERS, rows)
 
 
 def manifests(read: pd.DataFrame, heads: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """Make the table of manifests."""
     platforms = answers["platform"].dropna().to_dict()
-    told = answers["told"].dropna().groupby(level=0).max().to_dict()
+    stated = answers["told"].dropna().groupby(level=0).max().to_dict()
     created = answers["created"].dropna().to_dict()
     sizes = answers["size"].groupby(level=0).sum().to_dict()
     roles = answers["role"].dropna().groupby(level=0).min().to_dict()  # a child before a referrer
@@ -257,23 +261,23 @@ def manifests(read: pd.DataFrame, heads: pd.DataFrame, answers: pd.DataFrame) ->
         return replace(
             one,
             role=one.role if one.role == "tagged" else min(roles.get(name, one.role), one.role),
-            platform=platforms.get(name) or told.get(name, ""),
+            platform=platforms.get(name) or stated.get(name, ""),
             created=moment.to_pydatetime() if moment else None,
             content_size=one.content_size + int(sizes.get(name, 0)),
         )
 
     catalog = _catalog(_rebuilt(read, heads))
-    return frame(CATALOG["manifests"], (rows.manifest(completed(one)) for one in catalog.manifests))
+    return frame(CATALOG["manifests"], (rows.manifest(completed(manifest)) for manifest in catalog.manifests))
 
 
 def needs(read: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFrame:
-    """Tell who needs what."""
+    """Return which repositories and manifests need which blobs."""
     snapshot = _rebuilt(read, heads)
     referring = (
         (digest, None)
-        for one in snapshot.manifests.values()
-        if one.manifest
-        for digest in {reference.digest for reference in one.manifest.references}
+        for manifest in snapshot.manifests.values()
+        if manifest.manifest
+        for digest in {reference.digest for reference in manifest.manifest.references}
     )
     needing = ((digest, name) for digest, names in _catalog(snapshot).needed.items() for name in names)
     return frame(NEEDS, [*referring, *needing])
@@ -324,18 +328,18 @@ def _contents(source: Source, sizes: Mapping[str, int]) -> Iterator[tuple[str, b
 
 def _rebuilt(read: pd.DataFrame, heads: pd.DataFrame | None = None) -> Snapshot:
     """Make a look's result of what was read here."""
-    found = Snapshot(_NEVER, _NEVER)
+    snapshot = Snapshot(_NEVER, _NEVER)
     for digest, size, data in read.itertuples():
         one: ReadManifest = understand(data) if data is not None else too_large(size)
-        found.manifests[Digest.parse(digest)] = one
+        snapshot.manifests[Digest.parse(digest)] = one
     for digest, name, tag in heads.itertuples() if heads is not None else ():
-        repository = found.repositories.setdefault(name, Repository(name))
+        repository = snapshot.repositories.setdefault(name, Repository(name))
         target = Digest.parse(digest)
         if isinstance(tag, str):
             repository.tags[tag] = TagFiles(target=target)
         else:
             repository.revisions[target] = File(0, _NEVER)
-    return found
+    return snapshot
 
 
 def _kept(one: ReadManifest) -> Iterator[Reference]:

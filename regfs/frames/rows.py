@@ -18,35 +18,35 @@ Row: TypeAlias = "tuple[Any, ...]"
 
 
 def _repositories(catalog: Catalog) -> Iterator[Row]:
-    for one in catalog.repositories:
+    for repository in catalog.repositories:
         yield (
-            one.repository,
-            one.tags,
-            one.manifests,
-            one.layers,
-            one.uploads,
-            one.files,
-            one.stored_bytes,
-            one.link_bytes,
-            one.upload_bytes,
-            one.pending_bytes,
-            one.modified,
+            repository.repository,
+            repository.tags,
+            repository.manifests,
+            repository.layers,
+            repository.uploads,
+            repository.files,
+            repository.stored_bytes,
+            repository.link_bytes,
+            repository.upload_bytes,
+            repository.pending_bytes,
+            repository.modified,
         )
 
 
 def _tags(catalog: Catalog) -> Iterator[Row]:
-    for one in catalog.tags:
-        yield one.repository, one.name, one.digest, one.modified, len(one.history), one.problem
+    for tag in catalog.tags:
+        yield tag.repository, tag.name, tag.digest, tag.modified, len(tag.history), tag.problem
 
 
 def _history(catalog: Catalog) -> Iterator[Row]:
-    for one in catalog.tags:
-        for digest, since in one.history:
-            yield one.repository, one.name, digest, since, digest == one.digest
+    for tag in catalog.tags:
+        for digest, since in tag.history:
+            yield tag.repository, tag.name, digest, since, digest == tag.digest
 
 
 def manifest(one: ManifestRecord) -> Row:
-    """Give one row of the table of manifests."""
+    """Return one row of the table of manifests."""
     annotations = json.dumps(dict(one.annotations), sort_keys=True, ensure_ascii=False)
     return (
         one.digest,
@@ -68,7 +68,7 @@ def manifest(one: ManifestRecord) -> Row:
 
 
 def reference(one: ReferenceRecord) -> Row:
-    """Give one row of the table of references."""
+    """Return one row of the table of references."""
     return one.manifest, one.relation, one.position, one.digest, one.media_type, one.size, one.platform
 
 
@@ -81,29 +81,29 @@ def _references(catalog: Catalog) -> Iterator[Row]:
 
 
 def _blobs(catalog: Catalog) -> Iterator[Row]:
-    for one in catalog.blobs:
-        yield one.digest, one.size, one.modified, one.manifests, one.repositories
+    for blob in catalog.blobs:
+        yield blob.digest, blob.size, blob.modified, blob.manifests, blob.repositories
 
 
 def _uploads(catalog: Catalog) -> Iterator[Row]:
-    for one in catalog.uploads:
+    for upload in catalog.uploads:
         yield (
-            one.repository,
-            one.id,
-            one.path,
-            one.started,
-            one.age,
-            one.parts,
-            one.pending_bytes,
-            one.files,
-            one.upload_bytes,
-            " ".join(one.multipart_ids),
+            upload.repository,
+            upload.id,
+            upload.path,
+            upload.started,
+            upload.age,
+            upload.parts,
+            upload.pending_bytes,
+            upload.files,
+            upload.upload_bytes,
+            " ".join(upload.multipart_ids),
         )
 
 
 def _links(catalog: Catalog) -> Iterator[Row]:
-    for one in catalog.links:
-        yield one.kind, one.repository, one.tag, one.digest, one.path, one.size, one.modified
+    for link in catalog.links:
+        yield link.kind, link.repository, link.tag, link.digest, link.path, link.size, link.modified
 
 
 CATALOG: Mapping[str, Callable[[Catalog], Iterable[Row]]] = {
@@ -119,33 +119,33 @@ CATALOG: Mapping[str, Callable[[Catalog], Iterable[Row]]] = {
 
 
 def _usage_repositories(usage: Usage) -> Iterator[Row]:
-    for one in usage.repositories:
+    for repository in usage.repositories:
         yield (
-            one.repository,
-            one.tags,
-            one.manifests,
-            one.logical_bytes,
-            one.stored_bytes,
-            one.unique_bytes,
-            one.shared_bytes,
-            one.link_bytes,
-            one.upload_bytes,
-            one.pending_bytes,
-            one.freed_bytes,
+            repository.repository,
+            repository.tags,
+            repository.manifests,
+            repository.logical_bytes,
+            repository.stored_bytes,
+            repository.unique_bytes,
+            repository.shared_bytes,
+            repository.link_bytes,
+            repository.upload_bytes,
+            repository.pending_bytes,
+            repository.freed_bytes,
         )
 
 
 def _usage_tags(usage: Usage) -> Iterator[Row]:
-    for one in usage.tags:
+    for tag in usage.tags:
         yield (
-            one.repository,
-            one.tag,
-            one.digest,
-            one.logical_bytes,
-            one.stored_bytes,
-            one.unique_bytes,
-            one.shared_bytes,
-            one.freed_bytes,
+            tag.repository,
+            tag.tag,
+            tag.digest,
+            tag.logical_bytes,
+            tag.stored_bytes,
+            tag.unique_bytes,
+            tag.shared_bytes,
+            tag.freed_bytes,
         )
 
 
@@ -178,6 +178,6 @@ def file(entry: Entry) -> Row:
 
 
 def finding(one: Finding) -> Row:
-    """Give one row of the table of findings."""
+    """Return one row of the table of findings."""
     breaks = " ".join(one.breaks)
     return one.kind, one.severity, one.path, one.repository, one.detail, one.pull, breaks, one.broken_tags

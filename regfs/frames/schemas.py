@@ -27,7 +27,7 @@ class Column:
     name, dtype : str
         The dtype in pandas' words; the same in an empty frame. What is missing is NA (NaT).
     meaning : str
-        What it tells.
+        What it holds.
     unit : str
         "bytes", "UTC"; empty of text and of plain counts.
     categories : tuple of str
@@ -153,7 +153,7 @@ _CATALOG = (
             _digest(),
             _count("repositories", "repositories that have it as a revision"),
             _count("tags", "tags that name it now"),
-            _one_of("media_type", "as it tells, or as its form shows; NA if it could not be read"),
+            _one_of("media_type", "as it states, or as its form shows; NA if it could not be read"),
             _one_of(
                 "kind",
                 "image, index, artifact, schema1; NA if it could not be read",
@@ -171,12 +171,12 @@ _CATALOG = (
                 "untagged",
             ),
             _text("artifact_type", "of an artifact"),
-            _text("platform", "os/architecture/variant, as the configuration or an index tells"),
-            _time("created", "when the image was made, as its configuration tells"),
+            _text("platform", "os/architecture/variant, as the configuration or an index states"),
+            _time("created", "when the image was made, by its configuration"),
             _digest("config", "its configuration"),
             _digest("subject", "the manifest that it is about"),
             _bytes("size", "of the manifest itself"),
-            _bytes("content_size", "of what it keeps, as it tells: configuration and layers, or children"),
+            _bytes("content_size", "of what it keeps, as it states: configuration and layers, or children"),
             _text("annotations", "a JSON object; NA if there are none"),
             _text("problem", "why it could not be read; else NA"),
         ),
@@ -196,8 +196,8 @@ _CATALOG = (
             ),
             _count("position", "among those of this relation, from 0"),
             _digest("digest", "what is referred to"),
-            _one_of("media_type", "as the manifest tells"),
-            Column("size", MAYBE, "as the manifest tells; NA in schema 1", "bytes"),
+            _one_of("media_type", "as the manifest states"),
+            Column("size", MAYBE, "as the manifest states; NA in schema 1", "bytes"),
             _text("platform", "of an index' child"),
         ),
     ),
@@ -315,7 +315,7 @@ _EVALUATED = (
                 "error",
                 "warning",
             ),
-            _text("path", "the driver path of it, be it there or missing"),
+            _text("path", "its driver path, present or missing"),
             _one_of("repository", "whose pulls it concerns; NA: nobody's; categories as elsewhere"),
             _text("detail", "what is wrong with it"),
             _text("pull", "what a pull that needs it gets from the registry"),
@@ -338,7 +338,7 @@ FILES = Schema(
         _bytes("size", "of a file's content; 0 of all else, hard links among it"),
         _text("mode", "as `ls -l` shows it"),
         _text("owner", "uid:gid, numbers"),
-        _time("modified", "as the layer tells, to the second"),
+        _time("modified", "as the layer states, to the second"),
         _text("target", "where a link leads; else NA"),
         _count("layer", "the layer that it is in, from 1, the lowest"),
         _one_of(
@@ -349,13 +349,13 @@ FILES = Schema(
 """The files in one image: no table of a registry, so it is made by a method, and not in `SCHEMAS`."""
 
 CATALOG: Mapping[str, Schema] = MappingProxyType({schema.name: schema for schema in _CATALOG})
-"""The tables that tell what there is; they can be made by many processes."""
+"""The tables of what the bucket holds; many processes can make them."""
 SCHEMAS: Mapping[str, Schema] = MappingProxyType({schema.name: schema for schema in (*_CATALOG, *_EVALUATED)})
 """All tables, by name."""
 
 
 def markdown() -> Iterator[str]:
-    """Give the lines of the README's table: for each frame its columns, with unit or dtype."""
+    """Yield the lines of the README's table: for each frame its columns, with unit or dtype."""
     yield "| Frame | A row is | Columns |"
     yield "|---|---|---|"
     for schema in SCHEMAS.values():
@@ -364,7 +364,7 @@ def markdown() -> Iterator[str]:
 
 
 def _remark(column: Column) -> str:
-    told = column.unit or {CATEGORY: "", TEXT: "", COUNT: "", SPAN: "duration"}.get(
+    unit = column.unit or {CATEGORY: "", TEXT: "", COUNT: "", SPAN: "duration"}.get(
         column.dtype, column.dtype
     )
-    return f" ({told})" if told else ""
+    return f" ({unit})" if unit else ""

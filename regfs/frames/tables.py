@@ -106,7 +106,7 @@ class Frames:
         return f"Frames({self.catalog!r})"
 
     def __iter__(self) -> Iterator[str]:
-        """Give the frames' names."""
+        """Yield the frames' names."""
         return iter(SCHEMAS)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -155,7 +155,7 @@ class Frames:
     ) -> list[str]:
         """Write a Parquet file for each frame, NAME.parquet.
 
-        The files are compressed with zstd. Their Arrow schema tells each column's unit and meaning, and in
+        The files are compressed with zstd. Their Arrow schema has each column's unit and meaning, and in
         its own metadata what place the frame is of, when that was looked at, what a row is, and if the
         registry's metadata is in a database, so that it is not all. They appear all together when all are
         written, as far as the filesystem can, and none after a failure.

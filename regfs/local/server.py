@@ -268,7 +268,7 @@ class LocalS3:
         )
 
     def _bucket_answers(self, port: int) -> bool:
-        """Ask for the bucket with our credentials: only our own server says yes, whoever has the port."""
+        """Request the bucket with credentials that only our own server accepts, whoever has the port."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         try:
             connection.connect()  # most tries end here, before botocore is loaded
@@ -344,8 +344,8 @@ def _free_ports(count: int) -> list[int]:
             ports.append(port)
         raise RuntimeError(f"fewer than {count} free ports on 127.0.0.1")
     finally:
-        for one in held:
-            one.close()
+        for item in held:
+            item.close()
 
 
 def _find_weed() -> Path:

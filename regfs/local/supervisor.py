@@ -1,7 +1,7 @@
 """A server process that outlives neither the Python process that started it nor its supervisor.
 
 Between the two stands a supervisor: this very file, run as a script. It reads from a pipe whose write end
-the owner alone holds, so the kernel tells it of the owner's end, however that came about (``SIGKILL``
+the owner alone holds, so the kernel reports the owner's end, however that came about (``SIGKILL``
 too). It then stops the server by its pid and removes the server's directories. Nothing here may know what
 is served, and nothing here may import from regfs: the script starts without site-packages.
 """
@@ -161,7 +161,7 @@ class SupervisedProcess:
             _clear(self._remove)
 
     def disown(self) -> None:
-        """Let go of everything, in a child made by ``fork()``."""
+        """Close everything, in a child made by ``fork()``."""
         if self._pipe is not None:
             os.close(self._pipe)
             os.close(self._status)
@@ -223,7 +223,7 @@ def _supervise(status: int) -> None:
             return
         line += chunk
     job = json.loads(line)
-    asked = False
+    stop_requested = False
     try:
         try:
             server = _start(job)
@@ -234,15 +234,15 @@ def _supervise(status: int) -> None:
         try:
             with contextlib.suppress(BrokenPipeError):
                 os.write(status, b"%d\n" % server.pid)
-            while not stopping and not asked and server.poll() is None:
+            while not stopping and not stop_requested and server.poll() is None:
                 readable, _, _ = select.select([0, wake_reader], [], [])
-                asked = 0 in readable  # a word from the owner, or its end
+                stop_requested = 0 in readable  # a word from the owner, or its end
                 if wake_reader in readable:
                     os.read(wake_reader, 65536)
         finally:
             _stop(server)
         os.close(status)
-        if not asked:
+        if not stop_requested:
             os.read(0, 65536)  # the owner may still want to read the log
     finally:
         _clear(job["remove"])

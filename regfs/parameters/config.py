@@ -54,17 +54,17 @@ def read(source: str | os.PathLike[str] | TextIO | None, environ: Mapping[str, s
         It is a directory or a device, larger than ``LARGEST`` or no YAML; there is no S3 storage, or a second
         storage; or a variable is no YAML.
     """
-    where, storage = "the environment", dict[str, Section]()
+    origin, storage = "the environment", dict[str, Section]()
     if source is not None:
-        where, content = _load(source)
-        document = Document(content, where, "config")
+        origin, content = _load(source)
+        document = Document(content, origin, "config")
         storage = _storage(document, document.entries(document.root, "the file").get("storage"))
     if _TYPE in environ:
         # As in the registry: this variable is applied first and leaves nothing of the file's storage.
-        where, document = _TYPE, _variable(_TYPE, _TYPE, environ[_TYPE])
+        origin, document = _TYPE, _variable(_TYPE, _TYPE, environ[_TYPE])
         storage = _storage(document, document.root)
     variables = _variables(environ)
-    kind = _kind(where, [name for name in storage if name not in _NOT_DRIVERS], variables, environ)
+    kind = _kind(origin, [name for name in storage if name not in _NOT_DRIVERS], variables, environ)
     section = storage.get(kind, {})
     # In this order: where both are set, the one that names the section exactly counts.
     for driver in dict.fromkeys(("s3", kind)):
@@ -95,7 +95,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
     The key is "" where a variable gives the whole section.
     """
-    found: dict[str, dict[str, str]] = {}
+    variables: dict[str, dict[str, str]] = {}
     for variable in sorted(environ):
         rest = variable.removeprefix(f"{_TYPE}_")
         if rest == variable:
@@ -107,8 +107,8 @@ def _variables(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
             text = f"the registry's variables are upper-case; set {_TYPE}_{driver.upper()}_{key.upper()}"
             raise ParameterError(f"{shown(variable, quotes=False)}: {shown(text, quotes=False)}", key.lower())
         if driver.lower() not in _NOT_DRIVERS:
-            found.setdefault(driver.lower(), {})[variable] = key.lower() if key.isascii() else key
-    return found
+            variables.setdefault(driver.lower(), {})[variable] = key.lower() if key.isascii() else key
+    return variables
 
 
 def _kind(
@@ -129,9 +129,9 @@ def _kind(
         raise ParameterError(f"{where}: {shown(text, quotes=False, width=200)}", key)
     kind = drivers[0] if drivers else kinds[0] if kinds else ""
     if kind not in KINDS:
-        found = ", ".join(_names(drivers)) or "no storage driver"
+        listed = ", ".join(_names(drivers)) or "no storage driver"
         needed = ", ".join(f"storage.{each}" for each in KINDS)
-        raise ParameterError(f"{where}: has {found}; regfs needs one of {needed}", key)
+        raise ParameterError(f"{where}: has {listed}; regfs needs one of {needed}", key)
     for driver in in_use:
         if driver not in ("s3", kind):
             name = set_by[driver][0]
@@ -153,21 +153,23 @@ def _load(source: str | os.PathLike[str] | TextIO) -> tuple[str, str | bytes]:
     """Return how the file is called in errors, and its content."""
     if isinstance(source, (str, os.PathLike)):
         source = os.path.expanduser(source)
-        where = f"config: {shown(os.fsdecode(source), quotes=False, width=4096)}"
+        origin = f"config: {shown(os.fsdecode(source), quotes=False, width=4096)}"
         mode = os.stat(source).st_mode
         if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # but a pipe holds a file as well
-            raise ParameterError(f"{where}: is no file", "config")
+            raise ParameterError(f"{origin}: is no file", "config")
         with open(source, "rb") as file:
             content: str | bytes = file.read(LARGEST + 1)
     else:
-        where = f"config: {shown(str(getattr(source, 'name', 'a stream')), quotes=False, width=4096)}"
+        origin = f"config: {shown(str(getattr(source, 'name', 'a stream')), quotes=False, width=4096)}"
         try:
             content = source.read(LARGEST + 1)
         except UnicodeDecodeError:
             content = "\0"
     if len(content) > LARGEST:
-        raise ParameterError(f"{where}: is larger than {LARGEST // 2**20} MiB, as no registry's is", "config")
-    return where, content
+        raise ParameterError(
+            f"{origin}: is larger than {LARGEST // 2**20} MiB, as no registry's is", "config"
+        )
+    return origin, content
 
 
 def _storage(document: Document, node: Any) -> dict[str, Section]:

@@ -133,12 +133,12 @@ class Document:
         if node in self._merging or len(self._merging) > DEPTH:
             raise self.error("what << names has no end", node)
         self._merging.append(node)
-        found: dict[str, Any] = {}
+        merged_entries: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self.error("a key is no text", key)
             if not _merges(key):
-                found["" if key.tag == _PLAIN and key.value in _NULLS else key.value] = value
+                merged_entries["" if key.tag == _PLAIN and key.value in _NULLS else key.value] = value
                 continue
             # Of several, the first goes before the others.
             for each in reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]:
@@ -146,9 +146,9 @@ class Document:
                 self._merged += 1 + len(merged)
                 if self._merged > MERGED:
                     raise self.error("too much is merged", key)
-                found |= merged
+                merged_entries |= merged
         self._merging.pop()
-        return found
+        return merged_entries
 
     def error(self, text: str, node: Any = None) -> ParameterError:
         """Return an error that names the document, and the line of a node."""

@@ -1,4 +1,4 @@
-"""Warnings about settings that let others listen or answer in the service's place; each is told once."""
+"""Warnings about settings that let others listen or answer in the service's place; each is given once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def warn(parameters: DriverParameters) -> None:
 
 
 def _is_here(host: str) -> bool:
-    """Tell whether a host is this machine, by its name alone (RFC 6761) or as an address written in full."""
+    """Return whether a host is this machine, by its name alone (RFC 6761) or as a full address."""
     host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True

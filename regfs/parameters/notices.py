@@ -18,7 +18,7 @@ _lock = threading.Lock()
 
 
 class Recording(NamedTuple):
-    """The texts of the warnings of a category, be they shown again or not."""
+    """The texts of the warnings of a category, shown again or not."""
 
     category: type[Warning]
     texts: list[str]

@@ -16,19 +16,19 @@ _DIRECTORY = ("--x-s3", "--xa-s3")
 
 
 def is_known(region: str) -> bool:
-    """Tell whether a region is AWS': listed, or younger than botocore and named like a partition's others."""
+    """Return whether a region is AWS': listed, or newer than botocore and named like a partition's others."""
     expressions = (partition["regionRegex"].strip("^$") for partition in _data("partitions"))
     return region in _names() or any(re.fullmatch(e, region, re.ASCII) for e in expressions)
 
 
 def nearest(region: str) -> str:
-    """Give the listed region that is spelled most alike, or "" if none is near."""
+    """Return the listed region that is spelled most alike, or "" if none is near."""
     near = difflib.get_close_matches(region[:80].lower(), _names(), n=1)
     return near[0] if near else ""
 
 
 def signature_versions(region: str) -> tuple[str, ...] | None:
-    """Give the signature versions of S3 in a region, "s3" being version 2; None if it is not listed."""
+    """Return the signature versions of S3 in a region, "s3" being version 2; None if it is not listed."""
     return _signature_versions().get(region)
 
 
@@ -88,19 +88,19 @@ def _names() -> list[str]:
 
 @functools.cache
 def _signature_versions() -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = dict.fromkeys(_names(), ())
+    versions: dict[str, tuple[str, ...]] = dict.fromkeys(_names(), ())
     for partition in _data("endpoints"):
         service = partition["services"].get("s3", {})
         usual = service.get("defaults", {}).get("signatureVersions", ())
-        found |= dict.fromkeys(partition["regions"], ())
+        versions |= dict.fromkeys(partition["regions"], ())
         for region, entry in service.get("endpoints", {}).items():
-            found[region] = tuple(entry.get("signatureVersions", usual))
-    return found
+            versions[region] = tuple(entry.get("signatureVersions", usual))
+    return versions
 
 
 @functools.cache
 def _data(name: str) -> list[Mapping[str, Any]]:
     from botocore.loaders import create_loader
 
-    found: list[Mapping[str, Any]] = create_loader().load_data(name)["partitions"]
-    return found
+    partitions: list[Mapping[str, Any]] = create_loader().load_data(name)["partitions"]
+    return partitions

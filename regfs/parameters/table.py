@@ -282,7 +282,7 @@ class DriverParameters:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> DriverParameters:
-        """Take the registry's parameters by the registry's spelling.
+        """Parse the registry's parameters, by the registry's spelling.
 
         Parameters
         ----------
@@ -329,23 +329,23 @@ class DriverParameters:
             It is no YAML, has no such section, or a value breaks its rule.
         """
         environ = os.environ if environ is None else environ
-        given = _canonical(config.read(source, environ))
-        ours = {key: (value, "") for key, value in (overrides or {}).items() if value is not None}
-        given.update(_canonical(ours))
-        if not any(given.get(key, ("",))[0] for key in _PLACES):
-            given.update(_region(environ))
-        return cls._from(given)
+        file_values = _canonical(config.read(source, environ))
+        override_values = {key: (value, "") for key, value in (overrides or {}).items() if value is not None}
+        file_values.update(_canonical(override_values))
+        if not any(file_values.get(key, ("",))[0] for key in _PLACES):
+            file_values.update(_region(environ))
+        return cls._from(file_values)
 
     @classmethod
     def _from(cls, given: Mapping[Any, tuple[Any, str]]) -> DriverParameters:
-        found: dict[str, Any] = {}
+        converted: dict[str, Any] = {}
         for key, (value, variable) in given.items():
             if key not in _ATTRIBUTES:
                 raise values.unknown(key, variable, PARAMETERS, _ELSEWHERE)
             if value is not None:
-                found[_ATTRIBUTES[key]] = _convert(PARAMETERS[key], value, variable)
+                converted[_ATTRIBUTES[key]] = _convert(PARAMETERS[key], value, variable)
         try:
-            return cls(**found)
+            return cls(**converted)
         except ParameterError as exc:
             variable = given.get(exc.key, (None, ""))[1]
             if not variable:
@@ -353,7 +353,7 @@ class DriverParameters:
             raise ParameterError(variable + str(exc).removeprefix(exc.key), exc.key, exc.value) from None
 
     def to_mapping(self) -> dict[str, Any]:
-        """Give the parameters that differ from their defaults, by the registry's spelling."""
+        """Return the parameters that differ from their defaults, by the registry's spelling."""
         return {
             row.key: getattr(self, f.name)
             for f, row in zip(dataclasses.fields(self), _ROWS.values(), strict=True)
@@ -464,12 +464,12 @@ def resolve(
     ParameterError
         As :meth:`DriverParameters.from_config`; or nothing is given, and nothing in the environment.
     """
-    found = _found(options, source, os.environ if environ is None else environ)
+    resolved = _found(options, source, os.environ if environ is None else environ)
     return {
         key: values.Secret(value)
         if type(value) is str and key in PARAMETERS and PARAMETERS[key].secret
         else value
-        for key, value in found.items()
+        for key, value in resolved.items()
     }
 
 
@@ -478,22 +478,22 @@ def _found(
     source: str | os.PathLike[str] | TextIO | None,
     environ: Mapping[str, str],
 ) -> dict[str, Any]:
-    given = {key: value for key, value in options.items() if value is not None}
+    explicit = {key: value for key, value in options.items() if value is not None}
     region = {key: value for key, (value, _) in _region(environ).items()}
     variable: str | None = None
-    if source is None and not given.keys() - {"bucket"}:
+    if source is None and not explicit.keys() - {"bucket"}:
         source = variable = environ.get("REGFS_CONFIG") or None
         if source is None and not config.in_environment(environ):
-            missing = "" if given and region else "region" if given else "bucket"
+            missing = "" if explicit and region else "region" if explicit else "bucket"
             if missing:
                 raise ParameterError(f"{missing}: is required, and no options are given; {_WAYS}", missing)
             return {**options, **region}
     elif source is None:
-        return dict(options) if any(given.get(key) for key in _PLACES) else {**options, **region}
-    if "bucket" in given:  # fsspec's comparison of one that a URL names is none of equality
-        given["bucket"] = str(given["bucket"])
+        return dict(options) if any(explicit.get(key) for key in _PLACES) else {**options, **region}
+    if "bucket" in explicit:  # fsspec's comparison of one that a URL names is none of equality
+        explicit["bucket"] = str(explicit["bucket"])
     try:
-        return DriverParameters.from_config(source, environ, given).to_mapping()
+        return DriverParameters.from_config(source, environ, explicit).to_mapping()
     except FileNotFoundError as exc:
         if not variable:
             raise
@@ -554,7 +554,7 @@ class Options(TypedDict, total=False):
 
 
 def parameter_table() -> str:
-    """Give the table as Markdown, for the README."""
+    """Return the table as Markdown, for the README."""
     lines = ["| key | default | since | meaning and rule |", "|---|---|---|---|"]
     defaults = {f.metadata["row"].key: f.default for f in _FIELDS}
     for row in PARAMETERS.values():
@@ -579,20 +579,20 @@ def canonical(mapping: Mapping[str, Any]) -> dict[str, Any]:
     ParameterError
         An alias' value breaks its rule, or contradicts the parameter that it stands for.
     """
-    given = _canonical({key: (value, "") for key, value in mapping.items()})
-    return {key: value for key, (value, _) in given.items()}
+    values_by_key = _canonical({key: (value, "") for key, value in mapping.items()})
+    return {key: value for key, (value, _) in values_by_key.items()}
 
 
 def _canonical(given: Mapping[Any, tuple[Any, str]]) -> dict[Any, tuple[Any, str]]:
     """Replace aliases; a variable goes before the file, whichever of a parameter's names each has."""
-    found: dict[Any, tuple[Any, str]] = {}
+    by_key: dict[Any, tuple[Any, str]] = {}
     names: dict[Any, str] = {}
     for key, (written, variable) in given.items():
         of, value, name = key, written, variable or key
         if key in PARAMETERS and (of := PARAMETERS[key].of or key) != key and written is not None:
             value = _convert(PARAMETERS[key], written, variable)
-        if of in found:
-            earlier, source = found[of]
+        if of in by_key:
+            earlier, source = by_key[of]
             if bool(source) != bool(variable):
                 if source:
                     continue
@@ -602,8 +602,8 @@ def _canonical(given: Mapping[Any, tuple[Any, str]]) -> dict[Any, tuple[Any, str
                 PARAMETERS[of], value, name
             ):
                 raise ParameterError(f"{name}: contradicts {names[of]}; leave one of them out", key)
-        found[of], names[of] = (value, variable), name
-    return found
+        by_key[of], names[of] = (value, variable), name
+    return by_key
 
 
 def _convert(row: Parameter, value: Any, variable: str = "") -> Any:
@@ -612,23 +612,25 @@ def _convert(row: Parameter, value: Any, variable: str = "") -> Any:
         return row.convert(scalar)
     except ValueError as exc:
         hidden = row.secret or values.may_hold_secret(scalar)
-        told = "the value" if hidden else values.shown(value)
+        shown_value = "the value" if hidden else values.shown(value)
         kept = None if hidden or scalar == () else scalar
-        raise ParameterError(f"{variable or row.key}: {told} {exc}", row.key, kept) from None
+        raise ParameterError(f"{variable or row.key}: {shown_value} {exc}", row.key, kept) from None
 
 
 def _check(p: DriverParameters) -> None:
     """Check what concerns several parameters at once."""
 
     def refuse(key: str, text: str, value: str | bool | None = None) -> None:
-        told = "" if value is None else f"{values.shown(value)} "
-        raise ParameterError(f"{key}: {told}{text}", key, value)
+        shown_value = "" if value is None else f"{values.shown(value)} "
+        raise ParameterError(f"{key}: {shown_value}{text}", key, value)
 
     if not p.bucket:
         refuse("bucket", "is required; name the bucket, which must exist already")
     if bool(p.access_key) != bool(p.secret_key):
-        missing, given = ("secretkey", "accesskey") if p.access_key else ("accesskey", "secretkey")
-        refuse(missing, f"is missing beside {given}; give both, or neither for the default credential chain")
+        missing, present = ("secretkey", "accesskey") if p.access_key else ("accesskey", "secretkey")
+        refuse(
+            missing, f"is missing beside {present}; give both, or neither for the default credential chain"
+        )
     if p.session_token and not p.access_key:
         refuse("sessiontoken", "needs accesskey and secretkey")
     if p.credentials_config_path and p.access_key:

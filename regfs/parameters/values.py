@@ -110,7 +110,7 @@ class ParameterError(ValueError):
 
 
 class Secret(str):
-    """A secret in storage options. Its representation only tells it from others, in this process."""
+    """A secret in storage options. Its representation only distinguishes it from others in this process."""
 
     __slots__ = ()
 
@@ -119,7 +119,7 @@ class Secret(str):
 
 
 def plain(value: Any) -> Any:
-    """Give a scalar as the built-in type itself, None as it is, and an empty tuple for anything else.
+    """Return a scalar as the built-in type itself, None as it is, and an empty tuple for anything else.
 
     What a subclass makes of str(), repr() or a comparison is of no interest here, and may raise.
     """
@@ -133,36 +133,36 @@ def plain(value: Any) -> Any:
 
 
 def type_name(value: Any) -> str:
-    """Give the name of a value's type, whatever that name is made of."""
+    """Return the name of a value's type, whatever that name is made of."""
     return re.sub(r"\W", "_", type(value).__name__)[:_SHOWN]
 
 
 def shown(value: Any, *, quotes: bool = True, width: int = _SHOWN) -> str:
-    """Give a scalar as one short line, and of anything else the type alone."""
+    """Return a scalar as one short line, and of anything else the type alone."""
     scalar = plain(value)
     if scalar == ():
         return f"a value of type {type_name(value)}"
     # Python refuses to write more than 4300 digits of an integer.
     if isinstance(scalar, int) and scalar.bit_length() > 3 * _SHOWN:
         return f"an integer of {scalar.bit_length()} bits"
-    told = repr(scalar[: width + 1] if isinstance(scalar, str) else scalar)
+    representation = repr(scalar[: width + 1] if isinstance(scalar, str) else scalar)
     if isinstance(scalar, str) and not quotes:
-        told = told[1:-1]
-    return told if len(told) <= width else told[: width - 3] + "..."
+        representation = representation[1:-1]
+    return representation if len(representation) <= width else representation[: width - 3] + "..."
 
 
 _URL_SECRET = re.compile(r"[@?]|%40|%3f|//[^/\[]*:(?!\d{1,5}(?:/|$))", re.IGNORECASE)
 
 
 def may_hold_secret(value: Any) -> bool:
-    """Tell whether a refused value might be a URL with a password or a signature in it."""
+    """Return whether a refused value might be a URL with a password or a signature in it."""
     return isinstance(value, str) and _URL_SECRET.search(value) is not None
 
 
 def unknown(key: Any, variable: str, keys: Collection[str], elsewhere: Mapping[str, str]) -> ParameterError:
     """Make the error for a key that is none of the known ones, and for the variable that gave it.
 
-    The value may be a secret, so the key alone is told.
+    The value may be a secret, so only the key is shown.
 
     Parameters
     ----------
@@ -176,9 +176,9 @@ def unknown(key: Any, variable: str, keys: Collection[str], elsewhere: Mapping[s
         By what other libraries call it, without signs between the words: one of `keys`, or what to do.
     """
     if not isinstance(key, str):
-        told = shown(key)
-        return ParameterError(f"{told}: unknown parameter; the name must be text", told)
-    # YAML takes `secretkey:abc`, without a space, for a key: what follows the sign is never told.
+        shown_key = shown(key)
+        return ParameterError(f"{shown_key}: unknown parameter; the name must be text", shown_key)
+    # YAML takes `secretkey:abc`, without a space, for a key: what follows the sign is never shown.
     name = re.split("[:=]", key, maxsplit=1)[0]
     by_letters = {known.replace("_", ""): known for known in keys}
     letters = re.sub("[-_ ]", "", name[:_SHOWN].lower())
@@ -192,28 +192,28 @@ def unknown(key: Any, variable: str, keys: Collection[str], elsewhere: Mapping[s
         hint = f"; did you mean {section + meant.upper() if section else repr(meant)}?"
     elif meant:
         hint = f"; {meant}"
-    told = shown(variable, quotes=False) if variable else shown(name)
-    return ParameterError(f"{told}: unknown parameter{hint}", name[:_SHOWN])
+    shown_key = shown(variable, quotes=False) if variable else shown(name)
+    return ParameterError(f"{shown_key}: unknown parameter{hint}", name[:_SHOWN])
 
 
 def text(value: Any) -> str:
-    """Take a string, or a number that YAML made of one."""
+    """Convert a string, or a number that YAML made of one."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError("must be text")
     if isinstance(value, float):
         value = _as_written(value)
     if isinstance(value, int) and value.bit_length() > 3 * _SHOWN:
         raise ValueError("must be text; put it in quotes")
-    given = str(value)
-    if _SURROGATE.search(given):  # not by encoding it: the error would carry the value, a secret perhaps
+    string = str(value)
+    if _SURROGATE.search(string):  # not by encoding it: the error would carry the value, a secret perhaps
         raise ValueError("must be text that UTF-8 can encode")
-    if _CONTROL.search(given):
+    if _CONTROL.search(string):
         raise ValueError("must not hold control characters")
-    return given
+    return string
 
 
 def _as_written(value: float) -> int | float:
-    """Give the number that stood in a file: Helm renders the digits of 12345678 as 1.2345678e+07."""
+    """Return the number that stood in a file: Helm renders the digits of 12345678 as 1.2345678e+07."""
     if not abs(value) < 2**53:  # NaN, too; more digits than a float holds
         raise ValueError("must be text; put it in quotes")
     return int(value) if value.is_integer() else value
@@ -231,7 +231,7 @@ def boolean(value: Any) -> bool:
 
 
 def optional_boolean(value: Any) -> bool | None:
-    """Take a boolean or None."""
+    """Convert a boolean or None."""
     return None if value is None else boolean(value)
 
 
@@ -246,7 +246,7 @@ def number(value: Any) -> int:
 
 
 def size(value: Any) -> int:
-    """Take a number of bytes: also "10MiB", "10 MB", and 1.048576e7 as Helm writes large numbers."""
+    """Convert a number of bytes: also "10MiB", "10 MB", and 1.048576e7 as Helm writes large numbers."""
     return _whole(
         value, _UNITS, "must be a whole number of bytes, or one with KiB, MiB, GiB, TiB, KB, MB, GB, TB"
     )
@@ -277,20 +277,20 @@ def _whole(value: Any, units: dict[str, int], rule: str) -> int:
 
 
 def bounded(convert: Callable[[Any], int], low: int, high: int | None, why: str) -> Callable[[Any], int]:
-    """Give a converter that keeps a number within bounds and says why they are there."""
+    """Return a converter that keeps a number within bounds and says why they are there."""
 
-    def told(bound: int) -> str:
+    def formatted(bound: int) -> str:
         if convert is not size:
             return str(bound)
         return f"{bound} bytes" + (f" ({show(bound, size)})" if bound >= MIB else "")
 
     def within(value: Any) -> int:
-        found = convert(value)
-        if found < low:
-            raise ValueError(f"is less than {told(low)}, {why}")
-        if high is not None and found > high:
-            raise ValueError(f"is more than {told(high)}, {why}")
-        return found
+        number = convert(value)
+        if number < low:
+            raise ValueError(f"is less than {formatted(low)}, {why}")
+        if high is not None and number > high:
+            raise ValueError(f"is more than {formatted(high)}, {why}")
+        return number
 
     return within
 
@@ -327,27 +327,27 @@ def log_levels(value: Any) -> str:
 
     For the registry's YAML the word off is false, and so are the others that mean it.
     """
-    given = "off" if value is False else text(value).lower()
-    levels = ["off" if _BOOLEANS.get(word.strip()) is False else word.strip() for word in given.split(",")]
+    words = "off" if value is False else text(value).lower()
+    levels = ["off" if _BOOLEANS.get(word.strip()) is False else word.strip() for word in words.split(",")]
     if not set(levels) <= set(LOG_LEVELS):
         raise ValueError(f"must be one or more, with commas between, of {', '.join(LOG_LEVELS)}")
     return "off" if {"off", "logoff"} & set(levels) else ",".join(levels)
 
 
 def header(value: Any) -> str:
-    """Take text that may stand in an HTTP header."""
-    found = text(value)
-    if not found.isascii():
+    """Convert text that may stand in an HTTP header."""
+    string = text(value)
+    if not string.isascii():
         raise ValueError("must be ASCII, as it goes into a header")
-    return found
+    return string
 
 
 def root_directory(value: Any) -> str:
-    """Take a root directory."""
-    found = text(value)
-    if any(part in (".", "..") for part in found.split("/")):
+    """Convert a root directory."""
+    directory = text(value)
+    if any(part in (".", "..") for part in directory.split("/")):
         raise ValueError("must not have '.' or '..' components")
-    return found
+    return directory
 
 
 # What names a host in practice: docker-compose's services may have underscores.
@@ -386,23 +386,23 @@ def is_address(host: str) -> bool:
 
 
 def endpoint(value: Any) -> str:
-    """Take a host with or without scheme, port and path."""
-    given = text(value)
-    if given and _url(given) is None:
+    """Convert a host with or without scheme, port and path."""
+    string = text(value)
+    if string and _url(string) is None:
         raise ValueError(
             "must be host[:port], or http:// or https:// before it, without user, query, fragment or '..'; "
             "a host is made of letters, digits, dots, hyphens and underscores, a port is one of 1 to 65535"
         )
-    return _lower_scheme(given).rstrip("/")
+    return _lower_scheme(string).rstrip("/")
 
 
 def origin(value: Any) -> str:
-    """Take scheme and host alone."""
-    given = text(value)
-    found = _url(given)
-    if given and (found is None or not found["scheme"] or found["path"]):
+    """Convert a scheme and host without a path."""
+    string = text(value)
+    match = _url(string)
+    if string and (match is None or not match["scheme"] or match["path"]):
         raise ValueError("must be http://host[:port] or https://host[:port], without path or query")
-    return _lower_scheme(given)
+    return _lower_scheme(string)
 
 
 # botocore's own rules (botocore.handlers.VALID_BUCKET, VALID_S3_ARN): names, and access points by ARN.
@@ -416,11 +416,11 @@ _ARN = re.compile(
 
 
 def bucket(value: Any) -> str:
-    """Take a bucket's name or an access point's ARN."""
-    found = text(value)
-    if found and (found in (".", "..") or not (_BUCKET.fullmatch(found) or _ARN.fullmatch(found))):
+    """Convert a bucket's name or an access point's ARN."""
+    name = text(value)
+    if name and (name in (".", "..") or not (_BUCKET.fullmatch(name) or _ARN.fullmatch(name))):
         raise ValueError("must be a bucket's name (letters, digits, dots, hyphens) or an access point's ARN")
-    return found
+    return name
 
 
 _SCOPE = re.compile(r"[!-+.0-~-]*")

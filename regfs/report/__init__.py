@@ -58,10 +58,10 @@ def make(catalog: Catalog, *, findings: bool = True, ignore: Iterable[str | Igno
         As of :class:`~regfs.catalog.Catalog`.
     """
     content = gather(catalog, findings=findings, ignore=parse_ignore(ignore))
-    here = resources.files(__name__)
-    style = here.joinpath("page.css").read_text(encoding="utf-8")
+    package_files = resources.files(__name__)
+    style = package_files.joinpath("page.css").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: here.joinpath(name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(lambda name: package_files.joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_shown,
@@ -107,12 +107,12 @@ def _policy(style: str) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """Give what the page shows of a value; a text is nothing but text, and turns no line around."""
+    """Return what the page shows of a value; a text is nothing but text, and turns no line around."""
     return plainly(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _named(name: str) -> Markup:
-    """Let a repository's name be broken behind a slash."""
+    """Return a repository's name that may be broken after a slash."""
     return Markup("/<wbr>").join(plainly(part) for part in name.split("/"))
 
 

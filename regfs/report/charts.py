@@ -58,7 +58,7 @@ def _svg(width: float, height: float, label: str, name: str, parts: Iterator[Mar
 
 
 def treemap(tiles: Sequence[Tile], *, width: float, height: float, label: str, name: str) -> Markup:
-    """Draw rectangles whose areas are as the bytes; each tells its name and size when pointed at."""
+    """Draw rectangles whose areas are as the bytes; each shows its name and size when pointed at."""
 
     def parts() -> Iterator[Markup]:
         for tile, (x, y, w, h) in _laid(tiles, 0, 0, width, height):
@@ -122,8 +122,10 @@ def growth(
         every = -(-70 // max(int(slot), 1)) if slot < 70 else 1
         for at, (month, blobs, size, total) in enumerate(months):
             x = left + at * slot + (slot - thick) / 2
-            told = f"{month:%B %Y}: {amount(size)} added in {counted(blobs, 'blob')}; {amount(total)} in all"
-            bars = [_tag("title", told)]
+            caption = (
+                f"{month:%B %Y}: {amount(size)} added in {counted(blobs, 'blob')}; {amount(total)} in all"
+            )
+            bars = [_tag("title", caption)]
             bars.append(
                 _tag("rect", x=x - (slot - thick) / 2, y=top, width=slot, height=inner, class_="clear")
             )
@@ -170,9 +172,9 @@ def heat(names: Sequence[str], shared: dict[tuple[str, str], int], *, label: str
                 size = shared.get((min(this, other), max(this, other)), 0)
                 shade = 0 if not size else 1 + min(int(size / largest * (_SHADES - 1) + 0.5), _SHADES - 1)
                 box = {"x": x + 1, "y": y + 1, "width": side - 2, "height": side - 2, "rx": 2}
-                told = f"{this} and {other}: {amount(size)} in common"
+                caption = f"{this} and {other}: {amount(size)} in common"
                 square = _tag("rect", **box, class_=f"heat{shade}")
-                yield _tag("g", Markup("").join([_tag("title", told), square]))
+                yield _tag("g", Markup("").join([_tag("title", caption), square]))
 
     return _svg(left + side * len(names) + 2, 24 + side * len(names), label, name, parts())
 

@@ -122,19 +122,23 @@ def gather(catalog: Catalog, *, findings: bool, ignore: Sequence[Ignore] = ()) -
         What of that is only counted.
     """
     snapshot, used = catalog.snapshot, catalog.usage()
-    ordered = sorted(used.repositories, key=lambda one: (-one.stored_bytes, one.repository))
+    ordered = sorted(
+        used.repositories, key=lambda repository: (-repository.stored_bytes, repository.repository)
+    )
     others = ordered[REPOSITORIES:]
     tiles, namespaces = _tiles(used)
     sharers = [
-        one.repository
-        for one in heapq.nlargest(MATRIX, used.repositories, key=lambda one: one.shared_bytes)
-        if one.shared_bytes
+        repository.repository
+        for repository in heapq.nlargest(
+            MATRIX, used.repositories, key=lambda repository: repository.shared_bytes
+        )
+        if repository.shared_bytes
     ]
-    uploads = sorted(catalog.uploads, key=lambda one: -_held(one))
-    stale = [one for one in uploads if one.age is not None and one.age >= _STALE]
+    uploads = sorted(catalog.uploads, key=lambda upload: -_held(upload))
+    stale = [upload for upload in uploads if upload.age is not None and upload.age >= _STALE]
     every = catalog.fsck() if findings else None
     problems = None if every is None else remaining(every, ignore)
-    by_kind = Counter((one.severity, one.kind) for one in problems or ())
+    by_kind = Counter((problem.severity, problem.kind) for problem in problems or ())
     return Content(
         _place(catalog),
         notice(catalog.source, snapshot.database_in_use) or notice_of_lost_links(catalog.source, snapshot),
@@ -143,11 +147,11 @@ def gather(catalog: Catalog, *, findings: bool, ignore: Sequence[Ignore] = ()) -
         used.totals,
         {
             "repository": len(used.repositories),
-            "tag": sum(one.tags for one in used.repositories),
+            "tag": sum(repository.tags for repository in used.repositories),
             "manifest": len(snapshot.manifests),
             "blob": used.totals.blobs,
         },
-        sum(one.logical_bytes for one in used.repositories),
+        sum(repository.logical_bytes for repository in used.repositories),
         _kinds(used.totals),
         tiles,
         namespaces,
@@ -155,11 +159,11 @@ def gather(catalog: Catalog, *, findings: bool, ignore: Sequence[Ignore] = ()) -
         {
             "count": len(others),
             **{
-                name: sum(getattr(one, name) for one in others)
+                name: sum(getattr(other, name) for other in others)
                 for name in ("tags", "manifests", "logical_bytes", "unique_bytes")
             },
         },
-        [one for one in heapq.nlargest(TAGS, used.tags, key=lambda one: one.freed_bytes) if one.freed_bytes],
+        [tag for tag in heapq.nlargest(TAGS, used.tags, key=lambda tag: tag.freed_bytes) if tag.freed_bytes],
         _largest(catalog),
         used.growth[-MONTHS:],
         len(used.growth),
@@ -172,9 +176,11 @@ def gather(catalog: Catalog, *, findings: bool, ignore: Sequence[Ignore] = ()) -
         len(uploads),
         len(stale),
         sum(map(_held, stale)),
-        None if problems is None else sorted(problems, key=lambda one: one.severity != "error")[:FINDINGS],
+        None
+        if problems is None
+        else sorted(problems, key=lambda problem: problem.severity != "error")[:FINDINGS],
         len(every or ()) - len(problems or ()),
-        Counter(one.severity for one in problems or ()),
+        Counter(problem.severity for problem in problems or ()),
         [(kind, severity, count) for (severity, kind), count in sorted(by_kind.items())],
         snapshot.changes[:FINDINGS],
         len(snapshot.changes),
@@ -214,9 +220,9 @@ def _kinds(totals: Totals) -> list[tuple[str, int, str, str]]:
 def _tiles(used: Usage) -> tuple[list[Tile], list[tuple[str, str]]]:
     """Divide all bytes: by namespaces and repositories, what is shared, and what nobody needs."""
     spaces: dict[str, list[RepositoryUsage]] = {}
-    for one in used.repositories:
-        spaces.setdefault(one.repository.partition("/")[0], []).append(one)
-    sizes = {name: sum(one.unique_bytes for one in found) for name, found in spaces.items()}
+    for repository in used.repositories:
+        spaces.setdefault(repository.repository.partition("/")[0], []).append(repository)
+    sizes = {name: sum(item.unique_bytes for item in found) for name, found in spaces.items()}
     ranked = sorted(spaces, key=lambda name: (-sizes[name], name))
     tiles, legend = [], []
     for at, name in enumerate(ranked[:NAMESPACES]):
@@ -238,16 +244,16 @@ def _tiles(used: Usage) -> tuple[list[Tile], list[tuple[str, str]]]:
 
 
 def _inner(space: str, found: Iterable[RepositoryUsage], kind: str) -> Iterable[Tile]:
-    ordered = sorted(found, key=lambda one: -one.unique_bytes)
-    for one in ordered[:IN_NAMESPACE]:
-        yield Tile(one.repository, one.unique_bytes, kind)
+    ordered = sorted(found, key=lambda item: -item.unique_bytes)
+    for item in ordered[:IN_NAMESPACE]:
+        yield Tile(item.repository, item.unique_bytes, kind)
     rest = ordered[IN_NAMESPACE:]
     if rest:
-        yield Tile(f"{len(rest):,} more of {space}", sum(one.unique_bytes for one in rest), f"{kind} faint")
+        yield Tile(f"{len(rest):,} more of {space}", sum(item.unique_bytes for item in rest), f"{kind} faint")
 
 
 def _held(upload: UploadRecord) -> int:
-    """Give the bytes of an upload, as far as they are known."""
+    """Return the bytes of an upload, as far as they are known."""
     return (upload.pending_bytes or 0) + upload.upload_bytes
 
 
@@ -257,9 +263,9 @@ def _largest(catalog: Catalog) -> list[BlobRow]:
     for digest, read in catalog.snapshot.manifests.items():
         if digest in roles:
             roles[digest].add("manifest")
-        for one in read.manifest.references if read.manifest else ():
-            if one.digest in roles and one.relation != "subject":
-                roles[one.digest].add(one.relation)
+        for reference in read.manifest.references if read.manifest else ():
+            if reference.digest in roles and reference.relation != "subject":
+                roles[reference.digest].add(reference.relation)
     return [
         BlobRow(digest, file, ", ".join(sorted(roles[digest])) or "–", catalog.needed.get(digest, ()))
         for digest, file in blobs
@@ -269,11 +275,11 @@ def _largest(catalog: Catalog) -> list[BlobRow]:
 def _shared(catalog: Catalog, names: Sequence[str]) -> dict[tuple[str, str], int]:
     """Add up what each two of some repositories have in common."""
     wanted = set(names)
-    found: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for digest, needing in catalog.needed.items():
         file = catalog.snapshot.blobs.get(digest)
         if file is None or len(needing) < 2:
             continue
         for pair in itertools.combinations(sorted(wanted.intersection(needing)), 2):
-            found[pair] += file.size
-    return dict(found)
+            counts[pair] += file.size
+    return dict(counts)

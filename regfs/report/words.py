@@ -9,7 +9,7 @@ _SPACE = "\N{NO-BREAK SPACE}"
 
 
 def amount(size: float) -> str:
-    """Give a number of bytes in three digits at most: ``71 B``, ``1.5 KiB``, ``12 MiB``."""
+    """Return a number of bytes in three digits at most: ``71 B``, ``1.5 KiB``, ``12 MiB``."""
     number = float(size)
     for unit in UNITS:
         if number < 999.5 or unit == UNITS[-1]:
@@ -20,27 +20,27 @@ def amount(size: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Give a number and its noun: ``1 file``, ``2,000 files``, ``3 repositories``."""
+    """Return a number and its noun: ``1 file``, ``2,000 files``, ``3 repositories``."""
     if count != 1:
         noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,}{_SPACE}{noun}"
 
 
 def several(names: Sequence[str], most: int = 2) -> str:
-    """Name the first few, and tell how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def plainly(text: str) -> str:
-    """Give a text whose every character can be seen: none ends a line, or turns its direction."""
+    """Return a text whose every character can be seen: none ends a line, or turns its direction."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == _SPACE else c.encode("unicode_escape").decode() for c in text)
 
 
 def cut(text: str, letters: int) -> str:
-    """Cut a text to some letters, of a repository its end; empty if too few would be left to tell."""
+    """Cut a text to some letters, of a repository its end; empty if too few would be left."""
     if len(text) <= letters:
         return text
     last = text.rpartition("/")[2]
@@ -50,7 +50,7 @@ def cut(text: str, letters: int) -> str:
 
 
 def steps(largest: float, most: int = 5) -> list[int]:
-    """Give the marks of an axis of bytes, from 0: round numbers of a unit, the last one no less than all."""
+    """Return the marks of an axis of bytes: 0, and round numbers of a unit up to `largest` or more."""
     unit = 1
     while unit * 1000 < largest:
         unit *= 1024

@@ -30,7 +30,7 @@ class Body:
         Of the whole object, whatever the range.
     stream : object
         ``await stream.read(n)`` gives what has arrived, at most `n` bytes; ``await stream.into(view)`` fills
-        a buffer and tells how far; ``stream.close()``.
+        a buffer and returns how far; ``stream.close()``.
     start, stop : int
         The range in bytes.
     again : callable
@@ -89,7 +89,7 @@ class Body:
         return b""
 
     async def into(self, view: memoryview) -> int:
-        """Fill a buffer, less only at the end of the range, and tell how far."""
+        """Fill a buffer, less only at the end of the range, and return how far."""
         want = min(len(view), self.stop - self._at)
         at = 0
         while at < want:
@@ -119,7 +119,7 @@ class Body:
             self._stream.close()
 
     def close(self) -> None:
-        """Give the connection back if the range was read to its end, else drop it."""
+        """Release the connection if the range was read to its end, else drop it."""
         self._closed = True
         if self._stream is not None:
             self._stream.close()

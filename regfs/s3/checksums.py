@@ -16,12 +16,12 @@ ALGORITHMS = ("MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 
 
 def field(algorithm: str) -> str:
-    """Give botocore's name of the request field that carries a checksum."""
+    """Return botocore's name of the request field that carries a checksum."""
     return "ContentMD5" if algorithm == "MD5" else f"Checksum{algorithm}"
 
 
 def compute(algorithm: str, data: bytes) -> str:
-    """Give the checksum of some bytes, in base64 as S3 wants it.
+    """Return the checksum of some bytes, in base64 as S3 wants it.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def compute(algorithm: str, data: bytes) -> str:
 
 
 def etag_of(data: bytes) -> str:
-    """Give the ETag of an object that was put whole and not encrypted with a key of KMS; no quotes.
+    """Return the ETag of an object that was put whole and not encrypted with a key of KMS; no quotes.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
     """
@@ -58,7 +58,7 @@ def etag_of(data: bytes) -> str:
 
 
 def etag_of_parts(etags: Sequence[str]) -> str:
-    """Give the ETag of an object made of parts, in the same cases; "" where the parts' are no digests."""
+    """Return the ETag of an object made of parts, in the same cases; "" where the parts' are no digests."""
     try:
         digests = b"".join(bytes.fromhex(etag.strip('"')) for etag in etags)
     except ValueError:

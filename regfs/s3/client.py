@@ -63,12 +63,12 @@ _PARAMETERS = {
 
 
 def _span(start: int, stop: int | None) -> str:
-    """Give the Range header of the bytes from `start` up to `stop`; "" for all."""
+    """Return the Range header of the bytes from `start` up to `stop`; "" for all."""
     return f"bytes={start}-{'' if stop is None else stop - 1}" if start or stop is not None else ""
 
 
 def _size(content_range: str | None, length: int) -> int:
-    """Give the size of the object that an answer is a part or all of."""
+    """Return the size of the object that an answer is a part or all of."""
     size = int(content_range.rpartition("/")[2]) if content_range else length
     if not 0 <= size < 2**63:
         raise ValueError("no object is so large")
@@ -80,7 +80,7 @@ async def _all(body: Body) -> bytes:
 
 
 def headers(fields: dict[str, str]) -> dict[str, str]:
-    """Give the HTTP headers of some of botocore's fields."""
+    """Return the HTTP headers of some of botocore's fields."""
     return {_HEADERS[name]: value for name, value in fields.items()}
 
 
@@ -104,7 +104,7 @@ class S3Client:
         await self.transport.close()
 
     def creation(self) -> dict[str, Any]:
-        """Return what every request that creates an object carries, be it put, copy or multipart."""
+        """Return what every request that creates an object carries: put, copy or multipart."""
         p = self.parameters
         extra: dict[str, Any] = {"ACL": p.object_acl} if p.object_acl else {}
         if p.encrypt:
@@ -121,7 +121,7 @@ class S3Client:
         return "" if p.checksum_disabled else p.checksum_algorithm or checksums.DEFAULT
 
     async def _checksum(self, data: bytes) -> dict[str, str]:
-        """Give the field that lets the service verify a body, unless that is off."""
+        """Return the field that lets the service verify a body, unless that is off."""
         name = self._algorithm
         if not name:
             return {}
@@ -183,17 +183,19 @@ class S3Client:
 
     async def _open(self, key: str, start: int, span: str, etag: str | None) -> Body:
         async def fast() -> Body:
-            asked = {"range": span} if span else {}
+            request_headers = {"range": span} if span else {}
             if etag:
-                asked["if-match"] = etag
+                request_headers["if-match"] = etag
             response = await self.transport.fast.send(
-                "GET", key, headers=asked, success=(206 if span else 200, 200)
+                "GET", key, headers=request_headers, success=(206 if span else 200, 200)
             )
             try:
-                told = response.headers
-                length = int(told["content-length"])
-                info = header_info(key, _size(told.get("content-range"), length), told)
-                reach = self._reach(key, start, span, length, told.get("content-range"))
+                response_headers = response.headers
+                length = int(response_headers["content-length"])
+                info = header_info(
+                    key, _size(response_headers.get("content-range"), length), response_headers
+                )
+                reach = self._reach(key, start, span, length, response_headers.get("content-range"))
             except BaseException:
                 response.close()
                 raise
@@ -224,8 +226,10 @@ class S3Client:
 
         return await self.transport.attempts(unless_past_end(call), "get_object", key, unless_past_end(fast))
 
-    def _reach(self, key: str, start: int, span: str, length: int, told: str | None) -> tuple[int, int]:
-        """Give where an answer to a range begins and ends, be it that range or, by some proxies, the whole.
+    def _reach(
+        self, key: str, start: int, span: str, length: int, content_range: str | None
+    ) -> tuple[int, int]:
+        """Return where the response to a range begins and ends: that range or, by some proxies, the whole.
 
         Raises
         ------
@@ -233,16 +237,17 @@ class S3Client:
             It is neither: the range would lie behind all that comes before it, or it is another one.
         """
         first, _, last = span.removeprefix("bytes=").partition("-")
-        if told and span:
-            begin, _, end = told.removeprefix("bytes ").partition("/")[0].partition("-")
+        if content_range and span:
+            begin, _, end = content_range.removeprefix("bytes ").partition("/")[0].partition("-")
             fits = begin.isdigit() and end.isdigit() and int(end) - int(begin) == length - 1
             if fits and (not first or (begin == first and (not last or int(end) <= int(last)))):
                 return int(begin), int(end) + 1
-        elif not told and (not span or (not first and length <= int(last))):
+        elif not content_range and (not span or (not first and length <= int(last))):
             return 0, length
-        elif not told and first == "0":
+        elif not content_range and first == "0":
             return 0, min(length, int(last) + 1) if last else length
-        text = f"the service answered {span} with {told or 'the whole object'}; correct the proxy before it"
+        served = content_range or "the whole object"
+        text = f"the service answered {span} with {served}; correct the proxy before it"
         raise OSError(errno.EIO, text, self.space.url(self.space.path(key)))
 
     async def _again(self, info: ObjectInfo, start: int, stop: int, broken: Exception, breaks: int) -> Body:
@@ -251,7 +256,7 @@ class S3Client:
         Raises
         ------
         OSError
-            What broke it, where nothing tells the version or it broke too often in one place.
+            What broke it, where the version is unknown or it broke too often in one place.
         FileChangedError
             The object was replaced meanwhile.
         """
@@ -266,17 +271,17 @@ class S3Client:
         return rest
 
     async def _past_end(self, key: str, start: int, etag: str | None, refusal: Any) -> Body:
-        """Give the empty body of a range that begins at or past the end."""
-        # The header tells the size; where a service leaves it out, only a range that begins at 0 is certain
+        """Return the empty body of a range that begins at or past the end."""
+        # The header has the size; where a service leaves it out, only a range that begins at 0 is certain
         # to mean an empty object.
         headers = refusal.response["ResponseMetadata"].get("HTTPHeaders", {})
-        told = headers.get("content-range", "").rpartition("/")[2]
-        size = int(told) if told.isdigit() else (await self.head(key)).size if start else 0
+        total = headers.get("content-range", "").rpartition("/")[2]
+        size = int(total) if total.isdigit() else (await self.head(key)).size if start else 0
         info = ObjectInfo(key, size, datetime.fromtimestamp(0, timezone.utc), etag or "")
         return Body(info, EmptyStream(), start, start, self._again)
 
     async def head(self, key: str) -> ObjectInfo:
-        """Ask for an object's size and properties. One HEAD."""
+        """Return an object's properties. One HEAD."""
 
         async def fast() -> ObjectInfo:
             response = await self.transport.fast.send("HEAD", key)
@@ -299,11 +304,11 @@ class S3Client:
             return None
 
     async def _look(self, key: str) -> ObjectInfo | None:
-        """Ask once what lies at a key; None if nothing does or there is no telling."""
+        """Return an object's properties by one attempt, or None if that fails."""
         try:
             answer = await self.transport.request("head_object", None, Key=key)
             return object_info(key, int(answer["ContentLength"]), answer)
-        except Exception:  # noqa: BLE001 - the failure that led here is the one to tell
+        except Exception:  # noqa: BLE001 - the failure that led here is reported
             return None
 
     @contextmanager
@@ -347,21 +352,21 @@ class S3Client:
         self, prefix: str, delimiter: str, token: str | None, start_after: str, limit: int
     ) -> ListPage:
         # Some services answer an empty start-after with nothing.
-        asked = {
+        fields = {
             "Prefix": prefix,
             "Delimiter": delimiter,
             "ContinuationToken": token or "",
             "StartAfter": "" if token else start_after,
         }
-        asked = {name: value for name, value in asked.items() if value or name == "Prefix"}
+        fields = {name: value for name, value in fields.items() if value or name == "Prefix"}
 
         async def fast() -> ListPage:
-            names = [(_PARAMETERS[name], value) for name, value in asked.items()]
+            names = [(_PARAMETERS[name], value) for name, value in fields.items()]
             query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(limit)), *names]
             return parse_page(await read(await self.transport.fast.send("GET", "", query=query)))
 
         async def call() -> ListPage:
-            answer = await self.transport.request("list_objects_v2", None, **asked, MaxKeys=limit)
+            answer = await self.transport.request("list_objects_v2", None, **fields, MaxKeys=limit)
             objects = [
                 object_info(item["Key"], int(item["Size"]), item) for item in answer.get("Contents", ())
             ]
@@ -410,8 +415,8 @@ class S3Client:
             return True
 
         async def settle() -> bool | None:
-            there = await self._look(key)
-            return True if there and there.etag.strip('"') == etag_of(data) else None
+            stored = await self._look(key)
+            return True if stored and stored.etag.strip('"') == etag_of(data) else None
 
         condition = {"IfNoneMatch": "*"} if exclusive else {}
         if not exclusive:
@@ -421,7 +426,7 @@ class S3Client:
             await self.transport.attempts(call, "put_object", key, settle=settle)
 
     async def delete(self, keys: Sequence[str]) -> list[tuple[str, str]]:
-        """Delete up to 1,000 keys, be they there or not. One DELETE.
+        """Delete up to 1,000 keys, whether or not they exist. One DELETE.
 
         Keys that the service refuses for the moment (``SlowDown``, ``InternalError``) are sent again, as a
         whole request would be.
@@ -527,7 +532,7 @@ class S3Client:
         """Begin a multipart upload and give its id; `like` hands down content type and metadata.
 
         An attempt whose answer was lost may have begun one, too, whose id nobody knows. It is looked for and
-        removed, by all that tells it: the key, the time, and that it has no parts.
+        removed, by its key, its time, and that it has no parts.
         """
         extra: dict[str, Any] = {"ContentType": (like and like.content_type) or CONTENT_TYPE}
         if like and like.metadata:
@@ -558,12 +563,12 @@ class S3Client:
     async def _sweep(self, key: str, upload: str, seconds: float) -> None:
         """Remove the other uploads of a key that were begun in the last seconds and have no parts."""
         try:
-            found = [one async for one in self.uploads(key) if one.key == key]
-            now = next((one.started for one in found if one.id == upload), datetime.now(timezone.utc))
-            since = now - timedelta(seconds=seconds + 1)  # services tell seconds
-            for one in found:
-                if one.id != upload and one.started >= since and not await self.parts(key, one.id):
-                    await self.abort_upload(key, one.id)
+            uploads = [item async for item in self.uploads(key) if item.key == key]
+            now = next((item.started for item in uploads if item.id == upload), datetime.now(timezone.utc))
+            since = now - timedelta(seconds=seconds + 1)  # services have whole seconds
+            for item in uploads:
+                if item.id != upload and item.started >= since and not await self.parts(key, item.id):
+                    await self.abort_upload(key, item.id)
         except OSError as exc:
             logger.warning("an upload of %s whose answer was lost may have been left behind: %s", key, exc)
 
@@ -638,8 +643,8 @@ class S3Client:
             return str(answer.get("ETag", ""))
 
         async def settle() -> str | None:
-            there = await self._look(key)
-            made = there is not None and (there.size, there.etag.strip('"')) == (size, etag)
+            stored = await self._look(key)
+            made = stored is not None and (stored.size, stored.etag.strip('"')) == (size, etag)
             return etag if made else None
 
         with self._taken(key, exclusive):
@@ -650,12 +655,12 @@ class S3Client:
         # Not the ETag that these parts make; where the object is encrypted with a key of KMS, it never is.
         url = self.space.url(self.space.path(key))
         try:
-            there = await self.head(key)
+            stored = await self.head(key)
         except FileNotFoundError as exc:
             text = f"the service made an object of {size} bytes, but nothing is there; write it again"
             raise OSError(errno.EIO, text, url) from exc
-        if there.size != size and there.etag.strip('"') == made.strip('"'):
-            text = f"the service made an object of {there.size} bytes out of {size}; write it again"
+        if stored.size != size and stored.etag.strip('"') == made.strip('"'):
+            text = f"the service made an object of {stored.size} bytes out of {size}; write it again"
             raise OSError(errno.EIO, text, url)
 
     async def give_up(self, key: str, upload: str) -> None:
@@ -690,9 +695,9 @@ class S3Client:
     async def uploads(self, prefix: str) -> AsyncIterator[UploadInfo]:
         """List all pending uploads under a prefix, page by page."""
         marker: dict[str, str] = {}
-        asked: list[dict[str, str]] = []
+        markers: list[dict[str, str]] = []
         while True:
-            asked.append(marker)
+            markers.append(marker)
             answer = await self.transport.call("list_multipart_uploads", prefix, Prefix=prefix, **marker)
             for item in answer.get("Uploads", ()):
                 if item["Key"].startswith(prefix):
@@ -705,14 +710,14 @@ class S3Client:
             # SeaweedFS pages by upload id alone, names no key, and skips uploads where it is given one.
             names = ("KeyMarker", "UploadIdMarker")
             following = {name: answer[f"Next{name}"] for name in names if answer.get(f"Next{name}")}
-            idle = not answer.get("Uploads") and len(asked) >= MAX_PAGES
-            if idle or following == {} or following in asked:
+            idle = not answer.get("Uploads") and len(markers) >= MAX_PAGES
+            if idle or following == {} or following in markers:
                 raise OSError(errno.EIO, "the service repeats a page of uploads", self.space.url("/"))
             marker = following
 
     async def parts(self, key: str, upload: str) -> list[PartInfo]:
         """List an upload's parts in order; of a part uploaded twice, the version that counts."""
-        found: dict[int, tuple[tuple[datetime, int], PartInfo]] = {}
+        parts_by_number: dict[int, tuple[tuple[datetime, int], PartInfo]] = {}
         after = 0
         while True:
             answer = await self.transport.call(
@@ -720,10 +725,10 @@ class S3Client:
             )
             for item in answer.get("Parts", ()):
                 part = self._part(int(item["PartNumber"]), int(item["Size"]), item)
-                # Services tell seconds; a part that was uploaded again has only grown.
+                # Services have whole seconds; a part that was uploaded again has only grown.
                 version = item["LastModified"], part.size
-                if part.number not in found or found[part.number][0] <= version:
-                    found[part.number] = version, part
+                if part.number not in parts_by_number or parts_by_number[part.number][0] <= version:
+                    parts_by_number[part.number] = version, part
             after, before = int(answer.get("NextPartNumberMarker") or 0), after
             if not answer.get("IsTruncated") or not before < after <= MAX_PART:
-                return [found[number][1] for number in sorted(found)]
+                return [parts_by_number[number][1] for number in sorted(parts_by_number)]

@@ -1,4 +1,4 @@
-"""The XML documents of S3 that the fast lane reads and writes. Pure.
+"""The XML documents of S3 that the fast transport reads and writes. Pure.
 
 They are read by expat, without document types: no entity is ever defined, so none can be expanded.
 """
@@ -24,7 +24,7 @@ class DocumentError(ValueError):
 
 
 def check(data: bytes) -> None:
-    """See that a document can be parsed without expanding anything, by whatever parser.
+    """Check that a document defines no entities, so that any parser can read it.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def check(data: bytes) -> None:
         data.decode()
     except ValueError as exc:
         raise DocumentError("the service's answer is not in UTF-8") from exc
-    if b"\0" in data:  # expat would take it for UTF-16, whatever it is told, and find declarations there
+    if b"\0" in data:  # expat would decode it as UTF-16 and find declarations there
         raise DocumentError("the service's answer is not in UTF-8")
 
 
@@ -65,7 +65,7 @@ def _fields(element: Any) -> dict[str, str]:
 
 
 def parse_error(data: bytes) -> tuple[str, str]:
-    """Give code and message of an error document; empty where it is none."""
+    """Return code and message of an error document; empty where it is none."""
     try:
         root = parse(data)
     except DocumentError:
@@ -97,14 +97,14 @@ def parse_page(data: bytes) -> ListPage:
         for child in root:
             if child.tag == contents:
                 fields = {entry.tag: entry.text for entry in child}
-                name, told = fields[key], fields[modified]
-                if told not in moments:
-                    moments[told] = moment(told)
+                name, timestamp = fields[key], fields[modified]
+                if timestamp not in moments:
+                    moments[timestamp] = moment(timestamp)
                 objects.append(
                     ObjectInfo(
                         _unescape(name) if escaped else name,
                         int(fields[size]),
-                        moments[told],
+                        moments[timestamp],
                         fields.get(etag) or "",
                         fields.get(kind) or "STANDARD",
                     )
@@ -119,7 +119,7 @@ def parse_page(data: bytes) -> ListPage:
     truncated = root.findtext(f"{space}IsTruncated") == "true"
     token = root.findtext(f"{space}NextContinuationToken") if truncated else None
     if truncated and not token:
-        raise DocumentError("the service's listing goes on, but does not tell where")
+        raise DocumentError("the service's listing goes on without a continuation token")
     return ListPage(objects, prefixes, token)
 
 
@@ -140,7 +140,7 @@ _NO_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def nameable(key: str) -> bool:
-    """Tell whether a document can hold a key; XML 1.0 has no way to write some characters."""
+    """Return whether a document can hold a key; XML 1.0 has no way to write some characters."""
     return key.isprintable() or not _NO_CHARACTER.search(key)
 
 
@@ -152,7 +152,7 @@ def delete_request(keys: Sequence[str]) -> bytes:
 
 
 def parse_deleted(data: bytes) -> list[tuple[str, str]]:
-    """Give the keys that a DeleteObjects request could not delete, each with S3's error code.
+    """Return the keys that a DeleteObjects request could not delete, each with S3's error code.
 
     Raises
     ------

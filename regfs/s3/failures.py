@@ -37,7 +37,7 @@ THROTTLING = frozenset(
 )
 """Error codes that ask for fewer requests: botocore's (``ThrottledRetryableChecker``) and others'."""
 
-# S3 error code (or the bare status, which is all that a HEAD answers) -> type, errno, what to tell.
+# S3 error code (or the status, which is all that a HEAD has) -> type, errno, text.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _SECRET = "the secretkey does not belong to the accesskey (or v4auth is wrong for this service)"  # noqa: S105 - it is about one
 
@@ -91,13 +91,13 @@ _WIDTH = 400
 
 
 def retry_after(error: BaseException | None) -> float | None:
-    """Give the seconds that an answer asks to wait; None where it does not.
+    """Return the seconds that an answer asks to wait; None where it does not.
 
     https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds, or a date.
     """
     response = getattr(error, "response", None)
-    told = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-    text = str(told.get("HTTPHeaders", {}).get("retry-after", "")).strip()
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    text = str(metadata.get("HTTPHeaders", {}).get("retry-after", "")).strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
@@ -125,11 +125,11 @@ def _without_tls(error: BaseException) -> bool:
     """Return whether a handshake failed since the other side speaks no TLS."""
     cause = getattr(error, "kwargs", {}).get("error", error)
     reason = str(getattr(getattr(cause, "os_error", cause), "reason", ""))
-    return any(one in reason for one in PLAIN)
+    return any(item in reason for item in PLAIN)
 
 
 def of_service(error: BaseException) -> bool:
-    """Tell whether an error came from talking to the service, and not from a fault in the program."""
+    """Return whether an error came from talking to the service, and not from a fault in the program."""
     from aiohttp import ClientError
     from botocore import exceptions as boto
 
@@ -137,7 +137,7 @@ def of_service(error: BaseException) -> bool:
 
 
 def _line(text: str) -> str:
-    """Give what the service says, whatever it is, as one short line."""
+    """Return what the service says, whatever it is, as one short line."""
     first = next(iter(text.splitlines()), "")[:_WIDTH]
     return first if first.isprintable() else repr(first)[1:-1]
 
@@ -161,7 +161,7 @@ def lacks_permission(error: PermissionError) -> bool:
 
 
 def translate(error: BaseException, filename: str, endpoint: str = "") -> OSError:
-    """Turn what botocore or aiohttp raised into the builtin error a caller expects.
+    """Return the builtin error for what botocore or aiohttp raised.
 
     Decided by error code, status and type, never by message text.
 
@@ -188,16 +188,16 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
     if isinstance(response, dict):
         code = str(response.get("Error", {}).get("Code", ""))
         status = str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-        for known in (code, status):
-            if known in _BY_CODE:
-                kind, number, text = _BY_CODE[known]
+        for status_or_code in (code, status):
+            if status_or_code in _BY_CODE:
+                kind, number, text = _BY_CODE[status_or_code]
                 failure = kind(number, text, filename)
                 if isinstance(failure, ThrottledError):
                     failure.retry_after = retry_after(error)
                 return failure
         message = str(response.get("Error", {}).get("Message", "")) or "no message"
-        told = f"the service answered {status or '?'} {_line(code)}: {_line(message)}"
-        return OSError(errno.EIO, told, filename)
+        description = f"the service answered {status or '?'} {_line(code)}: {_line(message)}"
+        return OSError(errno.EIO, description, filename)
 
     if isinstance(error, OSError) and error.filename is not None:
         if isinstance(error, DriverError) or str(error.filename).startswith("regfs://"):

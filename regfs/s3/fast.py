@@ -1,9 +1,9 @@
-"""The fast lane: the hot requests, signed here and sent over one pool of connections for each loop.
+"""The fast transport: the hot requests, signed here and sent over one pool of connections for each loop.
 
 It knows success and nothing else. Whatever is not a plain success is raised as botocore would raise it, and
-:mod:`regfs.s3.transport` decides: what S3 has answered for good (a missing key) is told, all else is repeated
-through botocore, which follows redirects, refreshes credentials and reads every error. So nothing depends
-on this module being right about anything but success.
+:mod:`regfs.s3.transport` decides: what S3 has answered for good (a missing key) is raised, all else is
+repeated through botocore, which follows redirects, refreshes credentials and reads every error. So nothing
+depends on this module being right about anything but success.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class FastTransport:
     address : callable
         Returns the bucket's URL, with a final slash, and the region to sign for.
     pace : callable
-        Returns the running loop's rate of requests, which both lanes share.
+        Returns the running loop's rate limit, which botocore's requests share.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class FastTransport:
         self.possible = p.v4_auth and not special
 
     async def ready(self) -> bool:
-        """Tell whether requests of the running loop may go this way, and open it at the first call."""
+        """Return whether requests of the running loop may go this way, and open it at the first call."""
         if not self.possible:
             return False
         loop = asyncio.get_running_loop()
@@ -96,7 +96,7 @@ class FastTransport:
         try:
             if await self._credentials() is None:
                 return None
-        except Exception:  # noqa: BLE001 - the canonical lane will fail as well, and tell of it
+        except Exception:  # noqa: BLE001 - botocore will fail as well, and report it
             return None
         url, region = await self._address()
         parts = urlsplit(url)
@@ -114,7 +114,7 @@ class FastTransport:
         return _Way(pool, signer, parts.scheme, host, parts.path, always, self._pace())
 
     def forget(self) -> list[Any]:
-        """Give all sessions away, of all loops."""
+        """Return all sessions away, of all loops."""
         kept = list(self._ways.items())
         self._ways = weakref.WeakKeyDictionary()
         self._opening = weakref.WeakKeyDictionary()
@@ -122,10 +122,10 @@ class FastTransport:
 
     async def close(self) -> None:
         """Close the running loop's connections; the next request opens new ones."""
-        way = self._ways.pop(asyncio.get_running_loop(), None)
-        if way is not None:
-            way.pool.close()
-            await way.pool.wait_closed()
+        route = self._ways.pop(asyncio.get_running_loop(), None)
+        if route is not None:
+            route.pool.close()
+            await route.pool.wait_closed()
 
     def off(self) -> None:
         """Send nothing more this way: the service sends every request elsewhere."""
@@ -165,43 +165,43 @@ class FastTransport:
         botocore.exceptions.HTTPClientError
             It answered nothing.
         """
-        way = self._ways[asyncio.get_running_loop()]
+        route = self._ways[asyncio.get_running_loop()]
         credentials = await self._credentials()
-        if way is None or credentials is None:
+        if route is None or credentials is None:
             raise RuntimeError("not ready")
-        pace = way.pace
+        pace = route.pace
         if pace.limited:
             await pace.turn()
-        path = way.path + quote(key) if key else way.path
+        path = route.path + quote(key) if key else route.path
         text = query_string(query)
         digest = EMPTY_SHA256
         if body:
-            digest = UNSIGNED if way.scheme == "https" else await _sha256(body)
-        signed = way.signer.sign(method, path, text, headers or {}, digest, credentials, time.time())
+            digest = UNSIGNED if route.scheme == "https" else await _sha256(body)
+        signed = route.signer.sign(method, path, text, headers or {}, digest, credentials, time.time())
         lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
         length = "" if body is None else f"content-length: {len(body)}\r\n"
         target = f"{path}?{text}" if text else path
-        head = f"{method} {target} HTTP/1.1\r\n{way.always}{lines}{length}\r\n".encode()
+        head = f"{method} {target} HTTP/1.1\r\n{route.always}{lines}{length}\r\n".encode()
         sent = pace.mark()
         try:
-            response = await request(way.pool, head, body, bodiless=method == "HEAD")
+            response = await request(route.pool, head, body, bodiless=method == "HEAD")
             if response.status in success:
                 return response
             try:
                 # An object that was sent instead of a range of it is not read to its end.
-                told = await _read(response, LARGE) if response.status >= 300 else b""
+                error_body = await _read(response, LARGE) if response.status >= 300 else b""
             finally:
                 response.close()
         except (OSError, TimeoutError) as exc:
-            raise broken(exc, f"{way.scheme}://{way.host}") from exc
-        error = refused(response, told, method)
+            raise broken(exc, f"{route.scheme}://{route.host}") from exc
+        error = refused(response, error_body, method)
         if throttling(error):
             pace.throttled(sent)
         raise error
 
 
 def refused(response: Response, data: bytes, operation: str) -> Any:
-    """Give botocore's error for an answer that is no success."""
+    """Return botocore's error for an answer that is no success."""
     from botocore.exceptions import ClientError
 
     code, message = parse_error(data) if data else ("", "")
@@ -216,7 +216,7 @@ def refused(response: Response, data: bytes, operation: str) -> Any:
 
 
 def broken(error: Exception, endpoint: str) -> Any:
-    """Give botocore's error for a connection that failed, as aiobotocore does."""
+    """Return botocore's error for a connection that failed, as aiobotocore does."""
     import ssl
 
     from botocore import exceptions as boto
@@ -261,7 +261,7 @@ async def _read(response: Response, limit: int) -> bytes:
 
 
 def _discard(loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
-    """Close the connections of a lane that nobody has any more."""
+    """Close the connections of a transport that was garbage-collected."""
     if loop.is_closed():
         return
     if loop.is_running():
@@ -278,7 +278,7 @@ async def _sha256(body: bytes) -> str:
 
 
 def trust(skip_verify: bool = False) -> Any:
-    """Give the TLS context: it trusts the certificates that botocore trusts, or with `skip_verify` any."""
+    """Return the TLS context: it trusts the certificates that botocore trusts, or with `skip_verify` any."""
     import os
     import ssl
 

@@ -1,7 +1,7 @@
 """How many requests are sent in a second: any number, up to a fixed rate, or up to what the service bears.
 
-Owns that rate and the queue of the requests that wait for it. Knows neither requests nor answers: a lane asks
-before it sends, and reports what was throttled.
+Owns that rate and the queue of the requests that wait for it. Knows neither requests nor responses: a
+transport asks before it sends, and reports what was throttled.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TICK = 0.01
 class Pace:
     """The rate of one event loop's requests.
 
-    How a lane sends a request; nothing else happens while there is no limit::
+    How a transport sends a request; nothing else happens while there is no limit::
 
         if pace.limited:
             await pace.turn()
@@ -88,7 +88,7 @@ class Pace:
         return self._rate(self._clock())
 
     def mark(self) -> float:
-        """Note that a request is sent, and return the time."""
+        """Record that a request is sent, and return the time."""
         now = self._clock()
         self._sent.append(now)
         return now
@@ -119,8 +119,8 @@ class Pace:
         before = self._rate(now)
         used = min(before, self._measure(now))
         rate = min(before, max(BETA * used, MINIMUM if self._queue else MINIMUM_ALONE))
-        what = "the limit is lowered to" if self._peak else "a limit starts at"
-        logger.debug("throttled at %.1f requests/s: %s %.1f/s", used, what, rate)
+        event = "the limit is lowered to" if self._peak else "a limit starts at"
+        logger.debug("throttled at %.1f requests/s: %s %.1f/s", used, event, rate)
         self._peak = rate / BETA
         self._throttled = self._filled = now
         self._tokens = 0.0
@@ -159,7 +159,7 @@ class Pace:
         return max((1 - self._tokens) / self._rate(self._filled), TICK)
 
     def _release(self) -> None:
-        """Let those go whose turn it is."""
+        """Release the requests whose turn it is."""
         self._timer = None
         while self._queue:
             if self._queue[0].done():  # cancelled

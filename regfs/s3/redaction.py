@@ -1,7 +1,7 @@
 """What botocore logs, without the secrets in it.
 
 At level DEBUG botocore logs what it sends and what it is answered: session tokens, signatures that make a
-presigned URL, and the very keys where STS hands some out. regfs' own logger never has any of these to tell.
+presigned URL, and the very keys where STS hands some out. regfs' own logger never gets any of these.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SECRETS = (
 
 
 def redacted(text: str) -> str:
-    r"""Give a text without what stands where secrets do.
+    r"""Return a text with secrets masked.
 
     Examples
     --------
@@ -42,11 +42,11 @@ class _Redaction(logging.Filter):
     """Rewrites what a logger is given before any handler sees it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, in its words less the secrets."""
+        """Mask the secrets in a record, and let it pass."""
         text = record.getMessage()
-        told = redacted(text)
-        if told != text:
-            record.msg, record.args = told, ()
+        masked = redacted(text)
+        if masked != text:
+            record.msg, record.args = masked, ()
         return True
 
 

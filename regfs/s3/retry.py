@@ -47,15 +47,15 @@ _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 
 
 def status(error: BaseException) -> int | None:
-    """Give the HTTP status that an error of botocore carries."""
+    """Return the HTTP status that an error of botocore carries."""
     response = getattr(error, "response", None)
-    told = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-    found = told.get("HTTPStatusCode")
-    return int(found) if found is not None else None
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    code = metadata.get("HTTPStatusCode")
+    return int(code) if code is not None else None
 
 
 def transient(error: BaseException) -> bool:
-    """Tell whether the same request may succeed a moment later."""
+    """Return whether the same request may succeed a moment later."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return status(error) in _TRANSIENT_STATUS or response.get("Error", {}).get("Code") in TRANSIENT_CODES
@@ -77,7 +77,7 @@ def throttling(error: BaseException) -> bool:
 
 
 def expired(error: BaseException) -> bool:
-    """Tell whether newer credentials may help."""
+    """Return whether newer credentials may help."""
     response = getattr(error, "response", None)
     return isinstance(response, dict) and response.get("Error", {}).get("Code") in _EXPIRED
 

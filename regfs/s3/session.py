@@ -1,4 +1,4 @@
-"""What regfs changes in botocore's sessions, so that the canonical lane is as strict as the fast one.
+"""What regfs changes in botocore's sessions, so that they are as strict as the fast transport.
 
 A request is sent once and to nobody else, an answer is no larger than a document may be and defines no
 entities, and what is logged of both holds no secret.
@@ -59,7 +59,7 @@ def open_session(*, with_profile: bool, credentials_file: str = "") -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _loader() -> Any:
-    """Give botocore's description of S3, read once: 12 MB and 70 ms for each session otherwise."""
+    """Return botocore's description of S3, read once: 12 MB and 70 ms for each session otherwise."""
     from botocore.loaders import create_loader
 
     return create_loader()
@@ -76,7 +76,7 @@ def _resolve_for_requests(context: dict[str, Any], **kwargs: Any) -> None:
 
 
 def _verify_by_md5(params: dict[str, Any], context: dict[str, Any], **kwargs: Any) -> None:
-    """Delete keys with the checksum that the fast lane sends, and that every service understands.
+    """Delete keys with the checksum that the fast transport sends, and that every service understands.
 
     botocore has sent CRC32 since 1.36, to which others answer 400 MissingContentMD5. Directory buckets know
     no MD5. https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
@@ -136,7 +136,7 @@ def _expect(operation_model: Any, response_dict: dict[str, Any], **kwargs: Any) 
 
 @functools.lru_cache(maxsize=1)
 def session_class() -> Any:
-    """Give the class that sends a request."""
+    """Return the class that sends a request."""
     from aiobotocore.httpsession import AIOHTTPSession
     from aiohttp import ClientConnectorError
     from botocore.exceptions import (
@@ -147,7 +147,7 @@ def session_class() -> Any:
     )
 
     class OnceSession(AIOHTTPSession):  # type: ignore[misc]  # it ships no types
-        """Sends each request once. aiohttp repeats a PUT whose answer is lost by itself, and tells nobody."""
+        """Sends each request once. aiohttp itself would silently repeat a PUT whose response is lost."""
 
         async def send(self, request: Any) -> Any:
             for name, value in request.headers.items():
@@ -219,21 +219,23 @@ def _plain(data: bytes, status: int) -> bytes:
 
 
 def _scrub(error: Any) -> None:
-    """Take the headers of the request, signature and token among them, out of an error of aiohttp.
+    """Remove the request's headers, with signature and token, from an error of aiohttp.
 
     It would show them in its ``repr()``, where an answer is no HTTP.
     """
     from aiohttp import ClientResponseError, RequestInfo
 
     if isinstance(error, ClientResponseError):
-        asked = error.request_info
+        request_info = error.request_info
         nothing: Any = {}
-        error.request_info = RequestInfo(asked.url, asked.method, nothing, asked.real_url)
+        error.request_info = RequestInfo(
+            request_info.url, request_info.method, nothing, request_info.real_url
+        )
         error.args = (error.request_info, error.history)
 
 
 def _leads_nowhere(response: Any) -> bool:
-    """Tell whether a redirection does not say which region the bucket is in."""
+    """Return whether a redirection does not say which region the bucket is in."""
     return response.status_code in REDIRECTIONS and "x-amz-bucket-region" not in response.headers
 
 

@@ -104,7 +104,7 @@ class Signer:
         credentials: Credentials,
         now: float,
     ) -> dict[str, str]:
-        """Give the headers of a request, signed.
+        """Return the headers of a request, signed.
 
         Parameters
         ----------
@@ -143,9 +143,9 @@ class Signer:
         names, lines = self._canonical({"host": self.host, **signed})
         request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{digest}"
         signature = self._signature(request, stamp, day)
-        who = f"{credentials.access_key}/{day.scope}"
+        credential = f"{credentials.access_key}/{day.scope}"
         signed["authorization"] = (
-            f"{ALGORITHM} Credential={who}, SignedHeaders={names}, Signature={signature}"
+            f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"
         )
         return signed
 
@@ -173,7 +173,7 @@ class Signer:
 
     @staticmethod
     def _canonical(headers: dict[str, str]) -> tuple[str, str]:
-        """Give the names of the headers that are signed, and their canonical lines."""
+        """Return the names of the headers that are signed, and their canonical lines."""
         names = sorted(headers.keys() - _UNSIGNED_HEADERS)
         lines = []
         for name in names:

@@ -1,4 +1,4 @@
-"""The canonical lane: how a request reaches S3 through s3fs' botocore client, and what its failure becomes.
+"""How a request reaches S3, by the fast transport or through s3fs and botocore, and how it fails.
 
 Owns each event loop's connections, the pace of requests, their repetition, and the translation of failures.
 """
@@ -32,7 +32,7 @@ T = TypeVar("T")
 logger = logging.getLogger("regfs")
 
 _FINAL = {404, 412, 416}
-"""Statuses of the fast lane that tell all there is to know: missing, replaced, past the end."""
+"""Statuses that need no repetition through botocore: missing, replaced, past the end."""
 _ELSEWHERE = {301, 302, 307, 308}
 """Statuses that send every request to another place, which botocore finds."""
 
@@ -73,7 +73,7 @@ async def _close_sessions(sessions: dict[str, Any]) -> None:
 def _settled(
     call: Callable[[], Awaitable[T]], settle: Callable[[], Awaitable[T | None]]
 ) -> Callable[[], Awaitable[T]]:
-    """Let failures be looked into, from the first on that does not tell whether the call was carried out."""
+    """After an ambiguous failure, check the object before retrying."""
     doubt = False
 
     async def attempt() -> T:
@@ -82,10 +82,10 @@ def _settled(
             return await call()
         except Exception as exc:
             doubt = doubt or transient(exc)
-            found = await settle() if doubt else None
-            if found is None:
+            result = await settle() if doubt else None
+            if result is None:
                 raise
-            return found
+            return result
 
     return attempt
 
@@ -136,20 +136,20 @@ class Transport:
             logger.setLevel(logging.DEBUG)
 
     async def session(self, endpoint: str | None = None) -> Any:
-        """Give the running loop's botocore client, opened at the first call.
+        """Return the running loop's botocore client, opened at the first call.
 
         Parameters
         ----------
         endpoint : str, optional
             Another endpoint than the bucket's, for presigned URLs.
         """
-        here = self._sessions.setdefault(asyncio.get_running_loop(), {})
-        where = endpoint or self.parameters.endpoint_url or ""
-        if where not in here:
+        sessions = self._sessions.setdefault(asyncio.get_running_loop(), {})
+        endpoint_url = endpoint or self.parameters.endpoint_url or ""
+        if endpoint_url not in sessions:
             # The import blocks for half a second: not on the loop.
-            opened = await asyncio.to_thread(self._open_session, where)
-            here.setdefault(where, opened)
-        return await here[where].set_session()
+            opened = await asyncio.to_thread(self._open_session, endpoint_url)
+            sessions.setdefault(endpoint_url, opened)
+        return await sessions[endpoint_url].set_session()
 
     def _open_session(self, endpoint: str) -> Any:
         from s3fs import S3FileSystem
@@ -205,7 +205,7 @@ class Transport:
         )
 
     async def credentials(self) -> Credentials | None:
-        """Give the credentials in force now; those of the chain are refreshed when they have to be."""
+        """Return the credentials in force now; those of the chain are refreshed when they have to be."""
         p = self.parameters
         if p.access_key:
             return Credentials(p.access_key, p.secret_key, p.session_token)
@@ -217,11 +217,11 @@ class Transport:
         chain = self._chains[loop]
         if chain is None:
             return None
-        found = await chain.get_frozen_credentials()
-        return Credentials(found.access_key, found.secret_key, found.token or "")
+        frozen = await chain.get_frozen_credentials()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
 
     def credentials_source(self) -> str:
-        """Tell where the running loop's credentials came from, in botocore's word; "" for the parameters."""
+        """Return the source of the running loop's credentials, in botocore's word; "" for the parameters."""
         return str(getattr(self._chains.get(asyncio.get_running_loop()), "method", ""))
 
     async def address(self) -> tuple[str, str]:
@@ -251,7 +251,7 @@ class Transport:
         return f"{self._host}{url.path.removesuffix('-')}", region
 
     def pace(self) -> Pace:
-        """Return the rate of the running loop's requests, in both lanes."""
+        """Return the rate limit of the running loop's requests, fast or through botocore."""
         loop = asyncio.get_running_loop()
         pace = self._paces.get(loop)
         if pace is None:
@@ -259,9 +259,9 @@ class Transport:
         return pace
 
     def forget(self) -> list[Any]:
-        """Give all sessions away, of all loops."""
-        ours = (self._sessions, self._retired, self._paces)
-        kept = [*(list(each.items()) for each in ours), *self.fast.forget()]
+        """Return all sessions away, of all loops."""
+        connections = (self._sessions, self._retired, self._paces)
+        kept = [*(list(each.items()) for each in connections), *self.fast.forget()]
         self._sessions = weakref.WeakKeyDictionary()
         self._retired = weakref.WeakKeyDictionary()
         self._chains = weakref.WeakKeyDictionary()
@@ -326,9 +326,9 @@ class Transport:
         key : str
             What it is about, for the error.
         fast : callable, optional
-            Does the same by the fast lane, which is tried first if it may be.
+            Does the same by the fast transport, which is tried first if it is available.
         settle : callable, optional
-            For what must not be done twice. Once an attempt has failed without telling whether it was carried
+            For what must not be done twice. Once an attempt has failed without a sign whether it was carried
             out, asked after that and each further failure; what it gives, unless None, is the result.
 
         Raises
@@ -368,7 +368,7 @@ class Transport:
                 logger.debug("%s %s: %.1f ms", what, key, 1000 * (time.monotonic() - started))
 
     async def _renew(self, refused: dict[str, Any] | None) -> None:
-        """Ask the chain of credentials anew: what botocore finds in a file, it keeps for ever."""
+        """Resolve the chain of credentials again: botocore keeps what it has read from a file."""
         loop = asyncio.get_running_loop()
         if self.parameters.access_key or (refused and self._sessions.get(loop) is not refused):
             return  # there is no chain, or somebody was faster
@@ -378,5 +378,5 @@ class Transport:
         await _close_sessions(retired)
 
     def failed(self, key: str, error: BaseException) -> OSError:
-        """Give the builtin error of a failure, with the full URL."""
+        """Return the builtin error of a failure, with the full URL."""
         return translate(error, self.space.url(self.space.path(key)), self._host)

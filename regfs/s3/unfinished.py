@@ -55,7 +55,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def add(client: Client, key: str, upload: str) -> None:
-    """Note an upload that was begun."""
+    """Record an upload that was begun."""
     _begun[upload] = client, key
 
 

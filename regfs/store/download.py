@@ -1,6 +1,6 @@
 """One object on its way out of the bucket: a large one by several ranges at once.
 
-The first request asks for the first range and tells size and version of the whole. While it is read, the
+The response to the first range has size and version of the whole. While it is read, the
 others follow on condition of that version, so that what arrives is one version, whole. Each range goes to its
 own place in one buffer or file made for all, and goes on alone where its connection breaks.
 """
@@ -29,7 +29,7 @@ RANGE = 16 * 2**20
 AT_ONCE = 8
 """Ranges of one object that travel at once."""
 PIECE = 2**20
-"""Bytes that are written to a file, or told as progress, at once."""
+"""Bytes that are written to a file, or reported as progress, at once."""
 TRIES = 3
 """How often a read begins anew because the object was replaced meanwhile."""
 
@@ -41,7 +41,7 @@ class Target(Protocol):
         """Make room; called again where everything begins anew."""
 
     async def fill(self, at: int, body: Body, progress: Callable[[int], object]) -> None:
-        """Put a body, to its end, at a place; `progress` is told how many bytes have come."""
+        """Write a body, to its end, at an offset; `progress` is called with the bytes of each piece."""
 
 
 class Memory:
@@ -64,7 +64,7 @@ class Memory:
         self._view = self._file.getbuffer()
 
     async def fill(self, at: int, body: Body, progress: Callable[[int], object]) -> None:
-        """Put a body at a place."""
+        """Write a body at an offset."""
         while True:
             with self._view[at : at + PIECE] as part:
                 count = await body.into(part)
@@ -102,7 +102,7 @@ class File:
         await asyncio.to_thread(self._file.truncate, size)
 
     async def fill(self, at: int, body: Body, progress: Callable[[int], object]) -> None:
-        """Put a body at a place: one buffer is written while the other one is filled."""
+        """Write a body at an offset: one buffer is written while the other is filled."""
         buffers = [memoryview(bytearray(PIECE)) for _ in range(2)]
         writing: asyncio.Future[None] | None = None
         try:
@@ -146,9 +146,9 @@ async def download(
     start, stop : int
         In bytes; past the end is empty.
     size : callable
-        Told how many bytes there are to come.
+        Called with the number of bytes to come.
     progress : callable
-        Told how many more have come; negative where some have to come again.
+        Called with the number of bytes since; negative where some have to come again.
 
     Raises
     ------
@@ -219,7 +219,7 @@ class _Download:
         await self._pour(0, body)
 
     async def _end(self) -> None:
-        """Let nothing be under way."""
+        """Cancel the remaining ranges, and wait for them."""
         rest, self._rest = self._rest, None
         if rest:
             rest.cancel()

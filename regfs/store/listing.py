@@ -47,7 +47,7 @@ async def list_all(
     use: Callable[[list[ObjectInfo]], Awaitable[None]],
     limit: int = PAGE,
 ) -> None:
-    """Hand over all objects under a prefix, page by page, in no order; up to ``AT_ONCE`` pages at once.
+    """List all objects under a prefix, page by page, in no order; up to ``AT_ONCE`` pages at once.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class _Listing:
 
 
 def _child(name: str) -> str:
-    """Give the first component of a relative name, with its slash if it is a directory's."""
+    """Return the first component of a relative name, with its slash if it is a directory's."""
     head, slash, _ = name.partition("/")
     return head + slash
 
@@ -180,7 +180,7 @@ def _count(names: Sequence[str], start: str) -> int:
 
 
 def _levels(prefix: str, keys: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
-    """Give the directories that lead to the last key, each with the names in it that the keys show.
+    """Yield the directories that lead to the last key, each with the names in it that the keys show.
 
     The first is the prefix itself, which may end within a name. Where a directory shows several names, they
     are small, and it is the last one given.
@@ -196,7 +196,7 @@ def _levels(prefix: str, keys: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
 
 
 def divide(new: Sequence[str], old: Iterable[str], most: int) -> Iterator[str]:
-    """Give texts that together begin all of `new`, each of them by one text, and none of `old`.
+    """Yield prefixes that cover `new`, each name by one, and match nothing in `old`.
 
     Parameters
     ----------

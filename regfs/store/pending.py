@@ -56,10 +56,12 @@ async def find(client: S3Client, older_than: timedelta | float | None) -> list[P
     """
     age = older_than if isinstance(older_than, timedelta) else timedelta(seconds=older_than or 0)
     before = None if older_than is None else datetime.now(timezone.utc) - age
-    found = [one async for one in client.uploads(client.space.base) if client.space.addressable(one.key)]
+    found = [
+        upload async for upload in client.uploads(client.space.base) if client.space.addressable(upload.key)
+    ]
     wanted = sorted(
-        (one for one in found if before is None or one.started <= before),
-        key=lambda one: (one.started, one.key),
+        (item for item in found if before is None or item.started <= before),
+        key=lambda item: (item.started, item.key),
     )
 
     def look(one: UploadInfo) -> Callable[[], Awaitable[PendingUpload | None]]:
@@ -73,7 +75,7 @@ async def find(client: S3Client, older_than: timedelta | float | None) -> list[P
 
         return parts
 
-    return [entry for entry in await gather([look(one) for one in wanted]) if entry]
+    return [entry for entry in await gather([look(name) for name in wanted]) if entry]
 
 
 async def abort(

@@ -2,7 +2,7 @@
 
 All bytes that a ``close()`` accepted lie in the parts of one pending multipart upload, numbered from 1
 without gaps: the form of the registry's own driver, so either continues what the other began. Two things
-cannot be told from the parts, so a small *record* is kept beside the object as long as they matter:
+cannot be derived from the parts, so a small *record* is kept beside the object as long as they matter:
 
 - The last part may be small, but only the last one, and the parts of an unfinished upload cannot be read.
   So ``close()`` first writes the small part's bytes into the record (*tail*), then uploads the part. A
@@ -67,18 +67,18 @@ class Record:
         """Read a record; what is none counts as an empty one."""
         head, _, tail = data.partition(b"\n")
         try:
-            told = json.loads(head)
-            upload, number, base = str(told["upload"]), int(told["number"]), int(told["base"])
-            return cls(upload, number, base, str(told["etag"]), bool(told["early"]), tail)
+            fields = json.loads(head)
+            upload, number, base = str(fields["upload"]), int(fields["number"]), int(fields["base"])
+            return cls(upload, number, base, str(fields["etag"]), bool(fields["early"]), tail)
         except (ValueError, KeyError, TypeError):
             return cls()
 
     def __bytes__(self) -> bytes:
-        told = {k: v for k, v in asdict(self).items() if k != "tail"}
-        return json.dumps(told).encode() + b"\n" + self.tail
+        fields = {k: v for k, v in asdict(self).items() if k != "tail"}
+        return json.dumps(fields).encode() + b"\n" + self.tail
 
     def fits(self, info: ObjectInfo) -> bool:
-        """Tell whether an object is the one that a base record was written for."""
+        """Return whether an object is the one that a base record was written for."""
         return info.size == self.base and self.etag in ("", info.etag)
 
 
@@ -134,7 +134,7 @@ class ResumableUpload:
             # The newest counts, by S3's seconds; a record, which the last close() wrote, knows better.
             chosen = record.upload if record.upload in pending else pending[-1]
             await self._find_upload(chosen, record)
-            self._stale = [one for one in pending if self._object or one != chosen]
+            self._stale = [upload for upload in pending if self._object or upload != chosen]
             return
         try:
             self._object = await self._client.head(self._key)
@@ -192,7 +192,7 @@ class ResumableUpload:
         self.ready = True
 
     async def _complete_unusable(self) -> None:
-        """Turn an upload that cannot be continued into an object that can."""
+        """Complete an upload that cannot be continued into an object that can."""
         assert self._unusable is not None  # noqa: S101 - for the type checker
         upload, parts = self._unusable
         if parts:
@@ -256,8 +256,8 @@ class ResumableUpload:
 
     async def _pending(self) -> list[str]:
         """Find the ids of the pending uploads of this very key, the newest last."""
-        found = [one async for one in self._client.uploads(self._key) if one.key == self._key]
-        return [one.id for one in sorted(found, key=lambda one: one.started)]
+        found = [upload async for upload in self._client.uploads(self._key) if upload.key == self._key]
+        return [item.id for item in sorted(found, key=lambda item: item.started)]
 
     async def _abort_stale(self) -> None:
         """Remove the uploads that were not chosen: once the chosen one is gone, the next writer would."""

@@ -153,14 +153,14 @@ class Store:
         """
         base = self.space.prefix(path)
         entries: list[Entry] = []
-        found = path == "/" or bool(prefix)
+        exists = path == "/" or bool(prefix)
         start = start_after and base + start_after
         async for page in self.client.pages(base + prefix, delimiter="/", start_after=start):
-            found = found or bool(page.objects or page.prefixes)
+            exists = exists or bool(page.objects or page.prefixes)
             entries += self.entries(page.objects)
             keys = [common[:-1] for common in page.prefixes]
             entries += [Entry(self.space.path(key)) for key in keys if self.space.addressable(key)]
-        return sorted(entries, key=entry_order) if found else None
+        return sorted(entries, key=entry_order) if exists else None
 
     def entries(self, objects: Sequence[ObjectInfo]) -> list[Entry]:
         """Return the files among some objects: those whose keys a path can name."""

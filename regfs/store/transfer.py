@@ -113,7 +113,7 @@ class Deletion:
         self._total = 0
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete keys, be they there or not, the last ones at the :meth:`end`, which tells what could not be.
+        """Delete keys, whether or not they exist; the last of them, and all failures, at the :meth:`end`.
 
         A service may list keys with ".." in them, and resolve them in a request: those are never sent.
         """
@@ -137,12 +137,12 @@ class Deletion:
                 await self._deleted(gone)
 
     async def end(self) -> int:
-        """Delete what is left, and tell how many keys there were.
+        """Delete the remaining keys, and return how many keys there were.
 
         Raises
         ------
         OSError
-            Some could not be deleted; the others are gone. All are told of together.
+            Some could not be deleted; the others are gone. The error names them together.
         """
         if self._waiting:
             await self._send(self._waiting)
@@ -164,7 +164,7 @@ class Deletion:
 
 
 def _shown(text: str) -> str:
-    """Give a text that the service made, as one short line."""
+    """Return a text that the service made, as one short line."""
     line = text if text.isprintable() else repr(text)[1:-1]
     return line if len(line) <= _WIDTH else line[:_WIDTH] + "..."
 
@@ -174,12 +174,12 @@ async def delete_keys(
     keys: Sequence[str],
     deleted: Callable[[Sequence[str]], Awaitable[object]] | None = None,
 ) -> None:
-    """Delete keys, be they there or not; `deleted` is as in :class:`Deletion`.
+    """Delete keys, whether or not they exist; `deleted` is as in :class:`Deletion`.
 
     Raises
     ------
     OSError
-        As :meth:`Deletion.end` tells.
+        As for :meth:`Deletion.end`.
     """
     deletion = Deletion(client, deleted)
     await deletion.delete(keys)

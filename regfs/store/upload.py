@@ -37,7 +37,7 @@ IN_FLIGHT = 4
 
 
 def part_size(number: int, chunk: int, total: int | None = None) -> int:
-    """Give the size of a part in bytes; never smaller than the part before.
+    """Return the size of a part in bytes; never smaller than the part before.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class Upload:
         tail: bytes = b"",
         kept: PartInfo | None = None,
     ) -> Upload:
-        """Go on with a pending upload, which stays unless it is committed or aborted.
+        """Continue a pending upload, which stays unless it is committed or aborted.
 
         Parameters
         ----------
@@ -238,7 +238,7 @@ class Upload:
                 await self.send()
 
     async def send(self) -> None:
-        """Put the current part on its way, full or not, as soon as there is room for it."""
+        """Send the current part, full or not, as soon as a request may start."""
         self._collect()
         if self._number > MAX_PARTS:
             text = f"the object exceeds what S3 stores in {MAX_PARTS} parts"

@@ -23,7 +23,7 @@ PIECE = 2**20
 
 
 def promised(path: str) -> Digest:
-    """Give the digest that a blob's path promises.
+    """Return the digest that a blob's path promises.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class Verifier:
         self._hash = hashlib.new(self._digest.algorithm)
 
     def feed(self, start: int, data: bytes | memoryview) -> None:
-        """Take note of the bytes at a place; those that were seen before count once.
+        """Add the bytes at an offset; those that were added before are skipped.
 
         Raises
         ------
@@ -82,12 +82,12 @@ class Verifier:
             self._hash.update(memoryview(data)[self.at - start :])
             self.at = stop
         if self.at >= self._size and self._hash.hexdigest() != self._digest.hex:
-            found = f"{self._hash.name}:{self._hash.hexdigest()}"
-            text = f"the content is not what its path promises but {found}; push or restore the blob"
+            actual = f"{self._hash.name}:{self._hash.hexdigest()}"
+            text = f"the content is not what its path promises but {actual}; push or restore the blob"
             raise DigestMismatchError(errno.EBADMSG, text, self._url)
 
     def catch_up(self, start: int, read: Callable[[int, int], bytes]) -> None:
-        """Take note of what somebody jumps over on the way to a place; ``read(start, stop)`` gives it."""
+        """Add the bytes up to an offset that a reader skips; ``read(start, stop)`` returns them."""
         while self.at < min(start, self._size):
             stop = min(self.at + PIECE, start, self._size)
             self.feed(self.at, read(self.at, stop))

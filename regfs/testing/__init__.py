@@ -21,7 +21,7 @@ Needs the extra ``testing``.
 from __future__ import annotations
 
 try:
-    import hypothesis as _hypothesis  # noqa: F401 - so that its absence is told of here
+    import hypothesis as _hypothesis  # noqa: F401 - so that its absence is reported here
     import pytest
 except ModuleNotFoundError as exc:
     text = 'regfs.testing needs the extra testing: pip install "regfs[testing]"'

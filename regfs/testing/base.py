@@ -69,12 +69,12 @@ S = TypeVar("S", bound="SuiteBase")
 
 
 def content_of(size: int, seed: int = 0) -> bytes:
-    """Give bytes in which every place differs from its surroundings, the same for the same arguments."""
+    """Return bytes in which every place differs from its surroundings, the same for the same arguments."""
     return random.Random(f"{seed} {size}").randbytes(size)  # noqa: S311 - not for secrets
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
-    """Ask until it is so, for so many seconds at most."""
+    """Poll until a condition holds, for some seconds at most."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= end:
@@ -107,17 +107,17 @@ class SuiteBase:
         return made
 
     def make_driver(self) -> Driver:
-        """Give a driver over an empty store. To be overridden, or else the fixture ``driver``."""
+        """Return a driver over an empty store. To be overridden, or else the fixture ``driver``."""
         raise NotImplementedError("override make_driver(), or the fixture driver")
 
     def reopen(self, driver: Driver) -> Driver:
-        """Give another driver object over the same store, as a new process would; by default the same one."""
+        """Return another driver over the same store, as a new process would; by default the same one."""
         return driver
 
     def leftovers(self, driver: Driver) -> list[str]:
-        """Name everything in the store.
+        """List everything in the store.
 
-        Override it to tell of what the interface does not show, such as pending uploads.
+        Override it to report what the interface does not show, such as pending uploads.
         """
         found: list[str] = []
         driver.walk("/", lambda info: found.append(info.path))
@@ -130,7 +130,7 @@ class SuiteBase:
 
     @pytest.fixture
     def root(self, driver: Driver) -> Iterator[str]:
-        """Give a directory for one test; it is deleted at the end, and then nothing may be left."""
+        """Yield a directory for one test; it is deleted at the end, and then nothing may be left."""
         before = set(self.leftovers(driver))
         path = f"/suite-{uuid.uuid4().hex[:12]}"
         yield path

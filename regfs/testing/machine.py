@@ -56,11 +56,11 @@ class DriverMachine(RuleBasedStateMachine):
         self.gone: set[str] = set()
 
     def make_driver(self) -> Driver:
-        """Give the driver; to be overridden."""
+        """Return the driver; to be overridden."""
         raise NotImplementedError("override make_driver()")
 
     def leftovers(self) -> list[str]:
-        """Name what is left of this run when all was deleted; override to look behind the interface."""
+        """List what is left after everything was deleted; override to look behind the interface."""
         found: list[str] = []
         with suppress(PathNotFoundError):
             self.driver.walk(self.root, lambda info: found.append(info.path))
@@ -69,16 +69,16 @@ class DriverMachine(RuleBasedStateMachine):
     # -- the dictionary -------------------------------------------------------------------------------
 
     def path(self, path: str) -> str:
-        """Give the driver path of a path of the model."""
+        """Return the driver path of a path of the model."""
         return f"{self.root}/{path}" if path else self.root
 
     def content(self, size: int, seed: int) -> bytes:
-        """Give content of one of the sizes."""
+        """Return content of one of the sizes."""
         return content_of(self.large if size == LARGE else size, seed)
 
     @staticmethod
     def above(paths: Iterable[str]) -> set[str]:
-        """Give the directories that paths imply; "" is the root directory."""
+        """Return the directories that paths imply; "" is the root directory."""
         split = (path.split("/") for path in paths)
         return {"/".join(parts[:depth]) for parts in split for depth in range(len(parts))}
 
@@ -93,12 +93,12 @@ class DriverMachine(RuleBasedStateMachine):
         return self.above([*self.writers, *self.kept]) - self.directories - {""}
 
     def is_free(self, path: str) -> bool:
-        """Tell whether no writer and no upload is at a path or under it."""
+        """Return whether no writer and no upload is at a path or under it."""
         busy = [*self.writers, *self.kept]
         return not any(other == path or other.startswith(path + "/") for other in busy)
 
     def takes(self, path: str) -> bool:
-        """Tell whether a file may be made at a path."""
+        """Return whether a file may be made at a path."""
         if self.overlaps:
             return True
         files = {*self.files, *self.writers, *self.kept}
@@ -122,7 +122,7 @@ class DriverMachine(RuleBasedStateMachine):
 
     @rule(path=PATHS)
     def stat(self, path: str) -> None:
-        """Ask what is there."""
+        """Compare what is at a path."""
         if path in self.files:
             info = self.driver.stat(self.path(path))
             assert (info.path, info.size, info.is_dir) == (self.path(path), len(self.files[path]), False)
@@ -139,16 +139,16 @@ class DriverMachine(RuleBasedStateMachine):
         below = {other for other in {*self.files, *self.directories} if other and other.startswith(start)}
         expected = {start + other[len(start) :].split("/")[0] for other in below}
         try:
-            found = self.driver.list(self.path(path))
+            listed = self.driver.list(self.path(path))
         except PathNotFoundError:
             assert not expected
             return
-        assert len(found) == len(set(found))
-        surplus = set(found) - {self.path(other) for other in (*expected, *self.optional)}
+        assert len(listed) == len(set(listed))
+        surplus = set(listed) - {self.path(other) for other in (*expected, *self.optional)}
         if self.ghosts:
             surplus -= {self.path(other) for other in self.gone}
         assert not surplus
-        assert {self.path(other) for other in expected} <= set(found)
+        assert {self.path(other) for other in expected} <= set(listed)
         assert expected or self.ghosts or path in self.optional, "an empty list of what is not there"
 
     @precondition(lambda self: self.files)
@@ -170,7 +170,7 @@ class DriverMachine(RuleBasedStateMachine):
 
     @rule(path=PATHS, size=SIZES, seed=SEEDS)
     def put(self, path: str, size: int, seed: int) -> None:
-        """Put a whole file."""
+        """Write a whole file."""
         if self.is_free(path) and self.takes(path):
             self.driver.put_content(self.path(path), self.content(size, seed))
             self.files[path] = self.content(size, seed)
@@ -201,11 +201,11 @@ class DriverMachine(RuleBasedStateMachine):
         """Delete a file and what lies under it."""
         if not self.is_free(path):
             return
-        there = [other for other in self.files if other == path or other.startswith(path + "/")]
-        if there:
+        deleted = [other for other in self.files if other == path or other.startswith(path + "/")]
+        if deleted:
             self.driver.delete(self.path(path))
             self.gone |= self.directories
-            for other in there:
+            for other in deleted:
                 del self.files[other]
         else:
             with pytest.raises(PathNotFoundError):

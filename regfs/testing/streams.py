@@ -38,7 +38,7 @@ class _FailingReader(io.RawIOBase):
 
 
 def fetch(url: str, method: str = "GET") -> tuple[int, bytes]:
-    """Fetch a URL with a plain HTTP client; give the length that the answer tells and its body."""
+    """Fetch a URL with a plain HTTP client; return the Content-Length and the body."""
     request = urllib.request.Request(url, method=method)  # noqa: S310 - the driver's own URL
     with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - as above
         return int(response.headers["Content-Length"]), response.read()

@@ -37,7 +37,7 @@ class TreeTests(SuiteBase):
             assert (info.path, info.size, info.is_dir) == (f"{root}/dir/file", size, False)
             assert info.mod_time is not None
             assert info.mod_time.utcoffset() == timedelta(0)
-            # Services tell whole seconds, and clocks differ a little.
+            # Services have whole seconds, and clocks differ a little.
             assert abs(info.mod_time - datetime.now(timezone.utc)) < timedelta(minutes=5)
 
     def test_stat_tells_of_a_later_put(self, driver: Driver, root: str) -> None:
@@ -113,7 +113,7 @@ class TreeTests(SuiteBase):
 
     @pytest.fixture
     def tree(self, driver: Driver, root: str) -> str:
-        """Put some files and directories there."""
+        """Write some files and directories."""
         for key in TREE:
             driver.put_content(f"{root}/{key}", key.encode())
         return root

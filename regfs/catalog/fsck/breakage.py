@@ -74,7 +74,7 @@ def _broken(repository: Repository, digests: Collection[Digest], pulls: Pulls) -
         for (_, name, digest), target in pulls.links.items()
         if name == repository.name and isinstance(target, Digest)
     }
-    found: defaultdict[Digest, list[str]] = defaultdict(list)
+    tags: defaultdict[Digest, list[str]] = defaultdict(list)
     reached: dict[Digest, set[Digest]] = {}
     for tag, files in sorted(repository.tags.items()):
         if files.current is None or files.target is None:
@@ -84,12 +84,12 @@ def _broken(repository: Repository, digests: Collection[Digest], pulls: Pulls) -
             every.update(others[digest] for digest in every & others.keys())
             reached[files.target] = every & set(digests)
         for digest in reached[files.target]:
-            found[digest].append(tag)
-    return found
+            tags[digest].append(tag)
+    return tags
 
 
 def _reached(top: Digest, pulls: Pulls) -> Iterator[Digest]:
-    """Return what a pull of a manifest, for any platform, asks for."""
+    """Yield the digests that a pull of a manifest, for any platform, requests."""
     waiting, seen = [top], {top}
     while waiting:
         digest = waiting.pop()

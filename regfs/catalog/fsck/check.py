@@ -1,7 +1,7 @@
 """What is wrong with a registry's storage, and what a pull would make of it.
 
 To a look at the storage (:mod:`regfs.catalog.scan`) this adds every link's content and, if asked for, every
-blob's. What is missing is asked for once more before it is told, as a registry may be at work: only then is
+blob's. What is missing is looked up again before it is reported, as a registry may be at work: only then is
 a fault (:mod:`regfs.catalog.fsck.faults`) a finding.
 """
 
@@ -61,7 +61,7 @@ def check(
     progress: Progress | None = None,
     grace: timedelta = GRACE,
 ) -> list[Finding]:
-    """Tell what is wrong.
+    """Check a registry.
 
     Costs one GET for each link but tags' current ones, which the scan has read; one HEAD and one LIST for
     each thing that is missing; one LIST for each repository that has links nobody uses; with `verify`, one
@@ -114,17 +114,19 @@ class _Check:
         self.progress("checking", 0, None)
         self._read_others()
         while True:
-            found = [fault for fault in self.faults.all() if not self._excused(fault)]
-            if not self._ask_again(found):
+            faults = [fault for fault in self.faults.all() if not self._excused(fault)]
+            if not self._ask_again(faults):
                 break
-        findings = {fault.finding for fault in found}
+        findings = {fault.finding for fault in faults}
         if self.snapshot.database_in_use:
             detail = "the metadata is in a database: what is found in the bucket is not all, or no longer so"
             pull = "gets what the database says"
             findings.add(Finding("metadata-in-database", "warning", DATABASE_LOCK, "", detail, pull))
         elif lost := lost_links(self.snapshot):
             findings.add(Finding("links-lost", "error", REPOSITORIES, "", lost, str(NO_MANIFEST)))
-        ordered = sorted(findings, key=lambda one: (one.repository, one.path, one.kind, one.detail))
+        ordered = sorted(
+            findings, key=lambda finding: (finding.repository, finding.path, finding.kind, finding.detail)
+        )
         return with_broken_tags(ordered, self.snapshot, self.pulls)
 
     # -- links ----------------------------------------------------------------------------------------
@@ -139,11 +141,11 @@ class _Check:
 
     def _read_links(self) -> None:
         total = sum(
-            len(one.layers)
-            + len(one.revisions)
-            + len(one.signatures)
-            + sum(len(files.index) for files in one.tags.values())
-            for one in self.snapshot.repositories.values()
+            len(repository.layers)
+            + len(repository.revisions)
+            + len(repository.signatures)
+            + sum(len(files.index) for files in repository.tags.values())
+            for repository in self.snapshot.repositories.values()
         )
         done, links = 0, self._links()
         self.progress("links", done, total)
@@ -156,7 +158,7 @@ class _Check:
             self.progress("links", done, total)
 
     def _readings(self, links: Sequence[_Link]) -> Iterator[tuple[_Link, Reading]]:
-        for link, content in zip(links, self.source.read([one.path for one in links]), strict=True):
+        for link, content in zip(links, self.source.read([item.path for item in links]), strict=True):
             yield link, read_link(content) if isinstance(content, bytes) else None
 
     def _note(self, link: _Link, reading: Reading) -> None:
@@ -170,17 +172,17 @@ class _Check:
 
     def _read_others(self) -> None:
         """Read the manifests that are no revisions of any repository, but that links lead to all the same."""
-        found: set[Digest] = set()
+        digests: set[Digest] = set()
         for (kind, _, _), target in self.pulls.links.items():
             if kind == "revision" and isinstance(target, Digest):
-                found.add(target)
+                digests.add(target)
         for name, repository in self.snapshot.repositories.items():
             for digest in repository.revisions:
                 read = self.snapshot.manifests.get(digest)
-                for one in read.manifest.references if read and read.manifest else ():
-                    if one.relation == "manifest" and self.pulls.link("layer", name, one.digest):
-                        found.add(one.digest)
-        self._understand(found)
+                for reference in read.manifest.references if read and read.manifest else ():
+                    if reference.relation == "manifest" and self.pulls.link("layer", name, reference.digest):
+                        digests.add(reference.digest)
+        self._understand(digests)
 
     def _understand(self, digests: Iterable[Digest]) -> None:
         paths: dict[str, Digest] = {}
@@ -205,14 +207,14 @@ class _Check:
     # -- once more ------------------------------------------------------------------------------------
 
     def _excused(self, fault: Fault) -> bool:
-        """Tell whether it is a link without use that a manifest uses which has come since the look."""
+        """Return whether it is a link without use that a manifest uses which has come since the look."""
         if fault.finding.kind != "unused-link":
             return False
         link = parse(fault.finding.path)
         return isinstance(link, LayerLink) and link.digest in self.fresh.get(link.repository, ())
 
     def _ask_again(self, faults: Iterable[Fault]) -> bool:
-        """Look once more for what faults rest on; tell whether there was anything to look for."""
+        """Look up again what faults are based on; return whether there was anything to look up."""
         blobs: set[BlobData] = set()
         links: set[LayerLink | ManifestRevisionLink] = set()
         tags: set[tuple[str, str]] = set()
@@ -247,13 +249,13 @@ class _Check:
     def _ask_blobs(self, blobs: Sequence[BlobData]) -> None:
         for at in range(0, len(blobs), LINKS):
             group = blobs[at : at + LINKS]
-            for blob, entry in zip(group, self.source.find_many([one.path for one in group]), strict=True):
+            for blob, entry in zip(group, self.source.find_many([name.path for name in group]), strict=True):
                 if entry is not None:
                     self.pulls.lost.discard(blob.digest)
                     self.pulls.came[blob.digest] = File(entry.size, entry.modified)
 
     def _moved(self, name: str, tag: str) -> bool:
-        """Tell whether a tag is not as it was any more: it names something else, or is gone."""
+        """Return whether a tag is not as it was any more: it names something else, or is gone."""
         files = self.snapshot.repositories[name].tags[tag]
         (content,) = self.source.read([TagCurrentLink(name, tag).path])
         if files.current is None:
@@ -266,25 +268,25 @@ class _Check:
         return read_link(content) != files.target
 
     def _pushed_since(self, name: str) -> set[Digest]:
-        """Give what manifests refer to that came to a repository since the look."""
-        known = self.snapshot.repositories[name].revisions
+        """Return what manifests refer to that came to a repository since the look."""
+        revisions = self.snapshot.repositories[name].revisions
         new = [
             spec.digest
             for page in self.source.pages(revisions_root(name))
             for spec in (parse(entry.path) for entry in page)
-            if isinstance(spec, ManifestRevisionLink) and spec.digest not in known
+            if isinstance(spec, ManifestRevisionLink) and spec.digest not in revisions
         ]
-        there = zip(new, self.source.find_many(BlobData(digest).path for digest in new), strict=True)
-        for digest, entry in there:
+        blobs = zip(new, self.source.find_many(BlobData(digest).path for digest in new), strict=True)
+        for digest, entry in blobs:
             if entry is not None and self.pulls.file(digest) is None:
                 self.pulls.came[digest] = File(entry.size, entry.modified)
         self._understand(new)
-        found = set(new)
+        pushed = set(new)
         for digest in new:
             read = self.pulls.read(digest)
             if read is not None and read.manifest is not None:
-                found.update(read.manifest.kept)
-        return found
+                pushed.update(read.manifest.kept)
+        return pushed
 
     # -- content --------------------------------------------------------------------------------------
 
@@ -294,14 +296,14 @@ class _Check:
 
     def _verify(self) -> None:
         """Compare the digests of the blobs that the scan has not compared."""
-        known = {digest for digest, read in self.snapshot.manifests.items() if read.fault != "large"}
+        verified = {digest for digest, read in self.snapshot.manifests.items() if read.fault != "large"}
         for read in self.snapshot.manifests.values():
             if read.manifest and read.manifest.config and (read.config or read.config_problem):
-                known.add(read.manifest.config.digest)
+                verified.add(read.manifest.config.digest)
         wanted = [
             (digest, file.size)
             for digest, file in self.snapshot.blobs.items()
-            if digest not in known and digest.algorithm in ALGORITHMS
+            if digest not in verified and digest.algorithm in ALGORITHMS
         ]
         total = sum(size for _, size in wanted)
         done = 0
@@ -334,15 +336,15 @@ class _Hasher:
         self.stopped = threading.Event()
 
     def __call__(self, digest: Digest) -> str | None:
-        found = hashlib.new(digest.algorithm)
+        digest_state = hashlib.new(digest.algorithm)
         try:
             for block in self.source.blocks(BlobData(digest).path):
                 if self.stopped.is_set():
                     break
-                found.update(block)
+                digest_state.update(block)
         except FileNotFoundError:
             return None
-        return found.hexdigest()
+        return digest_state.hexdigest()
 
     def stop(self) -> None:
         self.stopped.set()
@@ -358,7 +360,7 @@ def each(
         try:
             while True:
                 going.update(
-                    {pool.submit(function, one): one for one in islice(waiting, STREAMS - len(going))}
+                    {pool.submit(function, item): item for item in islice(waiting, STREAMS - len(going))}
                 )
                 if not going:
                     return

@@ -1,4 +1,4 @@
-"""What is wrong with a registry's storage, as far as can be told from what was read of it. Pure.
+"""What is wrong with a registry's storage, as far as what was read of it shows. Pure.
 
 Each fault names what has to be missing for it to be one, so that whoever can look may look once more.
 """
@@ -80,13 +80,15 @@ class Uses:
     """
 
     def __init__(self, pulls: Pulls, repository: Repository, tags: Mapping[str, TagFiles]) -> None:
-        revisions = {one for one in repository.revisions if pulls.link("revision", repository.name, one)}
-        there = revisions | {files.target for files in tags.values() if files.target}
-        self.manifests = sorted(there)
+        revisions = {
+            revision for revision in repository.revisions if pulls.link("revision", repository.name, revision)
+        }
+        linked = revisions | {files.target for files in tags.values() if files.target}
+        self.manifests = sorted(linked)
         self.blobs: dict[Digest, Use] = {}
         self.children: dict[Digest, Use] = {}
         self.indexes: dict[Digest, tuple[Reference, ...]] = {}
-        self.all: set[Digest] = set(there)
+        self.all: set[Digest] = set(linked)
         self.known = True
         only = revisions - repository.layers.keys()
         for digest in self.manifests:
@@ -95,16 +97,16 @@ class Uses:
                 # One that is gone refers to nothing; of one that cannot be read, nobody knows.
                 self.known = self.known and pulls.file(digest) is None
                 continue
-            kept = [one for one in read.manifest.references if one.relation != "subject"]
+            kept = [item for item in read.manifest.references if item.relation != "subject"]
             if read.manifest.kind == "index":
                 # Whatever type it is said to be of, a child that only a revision leads to is pulled as one.
-                kept = [replace(one, relation="manifest") if one.digest in only else one for one in kept]
-                self.indexes[digest] = tuple(one for one in kept if one.relation == "manifest")
+                kept = [replace(blob, relation="manifest") if blob.digest in only else blob for blob in kept]
+                self.indexes[digest] = tuple(blob for blob in kept if blob.relation == "manifest")
             for reference in kept:
                 self.all.add(reference.digest)
                 if not reference.foreign:
                     self._add(reference, digest)
-        for child in {one.digest for children in self.indexes.values() for one in children}:
+        for child in {item.digest for children in self.indexes.values() for item in children}:
             # Those that are no revisions, but served through a layer's link.
             read = pulls.read(child)
             if read is not None and read.manifest is not None:
@@ -154,7 +156,7 @@ class Faults:
         self._grace = grace
 
     def all(self) -> Iterator[Fault]:
-        """Give all faults, in no order."""
+        """Yield all faults, in no order."""
         needed: set[Digest] = set()
         for name, repository in sorted(self._snapshot.repositories.items()):
             still = {tag: one for tag, one in repository.tags.items() if (name, tag) not in self._moved}
@@ -209,7 +211,7 @@ class Faults:
             yield from self._link(ManifestRevisionLink(name, digest), digest, link, answer)
 
     def _unread(self, repository: Repository) -> Iterator[Fault]:
-        """Look at the links that no pull reads."""
+        """Check the links that no pull reads."""
         name = repository.name
         for revision, digest in repository.signatures:
             signature = SignatureLink(name, revision, digest)
@@ -284,12 +286,12 @@ class Faults:
         spec = BlobData(blob)
         if child:
             answer = replace(answer, platform=use.reference.platform)
-        lacking = child and target is None  # of which `_lacking` tells
+        lacking = child and target is None  # which `_lacking` reports
         if file is None and not lacking:
             yield _fault("missing-blob", spec, name, f"it is {use}", answer, spec)
         elif file and use.sizes - {file.size} and not lacking:
-            told = ", ".join(map(str, sorted(use.sizes - {file.size})))
-            detail = f"it has {file.size} bytes, not {told}; it is {use}"
+            stated_sizes = ", ".join(map(str, sorted(use.sizes - {file.size})))
+            detail = f"it has {file.size} bytes, not {stated_sizes}; it is {use}"
             yield _fault("wrong-size", spec, name, detail, _OTHER if answer.works else answer)
         if blob in self._pulls.altered and not (child and self._pulls.link("revision", name, digest)):
             yield _fault("wrong-digest", spec, name, f"{_ALTERED}; it is {use}", answer)
@@ -314,16 +316,16 @@ class Faults:
             absent = [child for child in children if self._pulls.target(name, child.digest) is None]
             if not absent:
                 continue
-            there = [child for child in children if self._pulls.manifest(name, child.digest).works]
+            pullable = [child for child in children if self._pulls.manifest(name, child.digest).works]
             images = any(child.platform != NO_PLATFORM for child in children)
-            useful = [child for child in there if child.platform != NO_PLATFORM or not images]
+            useful = [child for child in pullable if child.platform != NO_PLATFORM or not images]
             severity: Severity = "warning" if useful else "error"
             for child in absent:
-                known = worst.get(child.digest)
-                if known is not None and (useful or known.severity == "error"):
+                reported = worst.get(child.digest)
+                if reported is not None and (useful or reported.severity == "error"):
                     continue
                 link = ManifestRevisionLink(name, child.digest)
-                left = f"{len(there)} of {len(children)} manifests" if there else "no manifest"
+                left = f"{len(pullable)} of {len(children)} manifests" if pullable else "no manifest"
                 detail = f"it is {_child_name(child)} of index {index}, of which the repository has {left}"
                 answer = replace(NO_MANIFEST, platform=child.platform)
                 pull = f"works for {_platforms(useful)}; {answer}" if useful else str(answer)
@@ -333,10 +335,10 @@ class Faults:
 
     def _uploads(self, repository: Repository) -> Iterator[Fault]:
         for id_, upload in repository.uploads.items():
-            times: list[datetime] = [one.started for one in upload.pending]
+            times: list[datetime] = [item.started for item in upload.pending]
             started = upload.started or (min(times) if times else upload.modified)
             if started is not None and started <= self._snapshot.started - OLD:
-                held = upload.bytes + sum(one.bytes for one in upload.pending)
+                held = upload.bytes + sum(item.bytes for item in upload.pending)
                 least = "" if self._snapshot.pending_known else "at least "
                 detail = f"begun {started:%Y-%m-%d %H:%M} UTC, it holds {least}{held} bytes"
                 path = f"{uploads_root(repository.name)}/{id_}"
@@ -363,7 +365,7 @@ def _child_name(child: Reference) -> str:
 
 
 def _platforms(children: Sequence[Reference]) -> str:
-    """Name the platforms of some children, the first few."""
+    """Return the first few platforms of some children, as text."""
     names = list(dict.fromkeys(child.platform for child in children if child.platform))
     if not names:
         return f"{len(children)} other{'s' if len(children) > 1 else ''}"

@@ -43,7 +43,7 @@ KINDS: Mapping[Kind, str] = {
     "missing-blob": "a manifest refers to a blob that is not there",
     "missing-link": "a manifest refers to a blob that its repository has no link to",
     "missing-revision": "an index refers to a manifest which its repository does not have",
-    "wrong-size": "a blob has another size than a manifest tells",
+    "wrong-size": "a blob has another size than a manifest states",
     "wrong-digest": "a blob's content has another digest than its path",
     "damaged-manifest": "a manifest that cannot be read",
     "large-manifest": "a manifest of more than 4 MiB",
@@ -84,7 +84,7 @@ class Finding:
         "error": a pull fails. "warning": none does, yet; or only that of a platform which its index lacks, as
         an index may on purpose.
     path : str
-        The driver path of what is wrong, be it there or missing.
+        The driver path of what is wrong, present or missing.
     repository : str
         Whose pulls it concerns; empty where it concerns none.
     detail : str

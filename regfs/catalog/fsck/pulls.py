@@ -114,17 +114,17 @@ class Pulls:
         self.others: dict[Digest, ReadManifest] = {}
 
     def file(self, digest: Digest) -> File | None:
-        """Give a blob's size and time, if it is there."""
+        """Return a blob's size and time, if it is there."""
         if digest in self.lost:
             return None
         return self._snapshot.blobs.get(digest) or self.came.get(digest)
 
     def read(self, digest: Digest) -> ReadManifest | None:
-        """Give what was read of a manifest."""
+        """Return what was read of a manifest."""
         return self._snapshot.manifests.get(digest) or self.others.get(digest)
 
     def link(self, kind: Literal["layer", "revision"], name: str, digest: Digest) -> Digest | Broken | None:
-        """Give what a link names: a digest, why it names none, or None if it is not there."""
+        """Return what a link names: a digest, why it names none, or None if it is not there."""
         key = (kind, name, digest)
         if key in self.links:
             return self.links[key]
@@ -132,7 +132,7 @@ class Pulls:
         return digest if digest in (repository.layers if kind == "layer" else repository.revisions) else None
 
     def target(self, name: str, digest: Digest) -> Digest | Broken | None:
-        """Give what a repository has as a manifest of a digest; a layer's link will do (since 2.1.0)."""
+        """Return what a repository has as a manifest of a digest; a layer's link will do (since 2.1.0)."""
         target = self.link("revision", name, digest)
         return target if target is not None else self.link("layer", name, digest)
 
@@ -177,7 +177,7 @@ class Pulls:
 
 
 def is_other(digest: Digest, target: Digest) -> bool:
-    """Tell whether a link leads astray.
+    """Return whether a link leads astray.
 
     One that names a digest of another algorithm does not: a registry stores all blobs by their SHA-256, and
     links whatever else a client has called them to that.

@@ -69,7 +69,7 @@ class _Object(tuple[tuple[str, Any], ...]):
 
 
 def refusal(data: bytes) -> str:
-    """Tell why the registry answers 500 instead of this manifest; empty if it serves it.
+    """Return why the registry answers 500 instead of a manifest; empty if it serves it.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def _fits(value: Any, shape: _Shape) -> bool:
     if shape is str:
         return isinstance(value, str) and not isinstance(value, _Number)
     if isinstance(shape, list):
-        return isinstance(value, list) and all(_fits(one, shape[0]) for one in value)
+        return isinstance(value, list) and all(_fits(item, shape[0]) for item in value)
     if not isinstance(value, _Object) or not isinstance(shape, dict):
         return False
     if "*" in shape:
@@ -167,17 +167,17 @@ def _field(name: str, shape: Mapping[str, Any]) -> str | None:
 
 
 def _value(document: Any, field: str) -> str | None:
-    """Give a field's last value; null changes none."""
-    found = None
+    """Return a field's last value; null changes none."""
+    match = None
     for name, value in document or ():
         if value is not None and _field(name, _VERSIONED) == field:
-            found = value
-    return found
+            match = value
+    return match
 
 
 def _is_index(document: _Object) -> bool:
-    found = False
+    present = False
     for name, value in document:
         if _field(name, _INDEX) == "manifests":
-            found = value is not None
-    return found
+            present = value is not None
+    return present

@@ -1,7 +1,7 @@
 """One connection of a lean HTTP/1.1 client, and the answers that come by it, one at a time.
 
 Most of what a small request costs with an HTTP library is that library's generality: redirections, cookies,
-middlewares, URL objects. Here is what the fast lane needs and nothing else. Whatever is odd breaks the
+middlewares, URL objects. Here is what the fast transport needs and nothing else. Whatever is odd breaks the
 connection, and the caller repeats the request by other means. A body's bytes go from the socket right to
 where they are wanted (:meth:`Response.into`), without a buffer between.
 """
@@ -26,10 +26,10 @@ class Keeper(Protocol):
     timeout: float
 
     def free(self, connection: Connection) -> None:
-        """Take a connection back."""
+        """Keep a connection for the next request."""
 
     def gone(self, connection: Connection) -> None:
-        """Give a connection up that has ended."""
+        """Remove a connection that has ended."""
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection whose socket is closed."""
@@ -90,7 +90,7 @@ class Response:
     async def into(self, view: memoryview) -> int:
         """Fill a buffer; less only at the end, or where it broke. The errors are those of :meth:`read`.
 
-        What came before the connection broke is told first; the error is raised by the next call.
+        Bytes that came before the connection broke are returned first; the next call raises the error.
         """
         at = 0
         while self._pieces and at < len(view):
@@ -138,11 +138,11 @@ class Response:
     # -- the connection's side ------------------------------------------------------------------------
 
     def room(self) -> memoryview | None:
-        """Give the buffer that the next bytes of the body are wanted in, if there is one."""
+        """Return the buffer that the next bytes of the body are wanted in, if there is one."""
         return self._target
 
     def filled(self, count: int) -> None:
-        """Note that so many bytes are in it."""
+        """Record that some bytes were received into it."""
         if self._target is not None:
             with self._target as target:
                 self._target = target[count:]
@@ -150,7 +150,7 @@ class Response:
                 self._wake()
 
     def accept(self, data: bytes) -> None:
-        """Take bytes of the body."""
+        """Add bytes of the body."""
         if self._target:
             taken = min(len(data), len(self._target))
             self._target[:taken] = data[:taken]
@@ -163,7 +163,7 @@ class Response:
             self._flow()
 
     def end(self, error: Exception | None = None) -> None:
-        """Note that there is no more."""
+        """Record the end of the body."""
         self._connection, self._error = None, error
         self._wake()
 
@@ -249,7 +249,7 @@ class Connection(asyncio.BufferedProtocol):
         self._sending = False
 
     def drop(self) -> None:
-        """End the connection; whoever waits is told."""
+        """Close the connection; a pending read fails."""
         self._end(ConnectionAbortedError("the connection was given up"))
 
     def moved(self) -> None:
@@ -257,7 +257,7 @@ class Connection(asyncio.BufferedProtocol):
         self._moved = self.loop.time()
 
     def flow(self, wanted: bool) -> None:
-        """Let bytes come, or not."""
+        """Resume or pause reading."""
         if wanted is not self._reading and not self._closed:
             self._reading = wanted
             if wanted:
@@ -266,7 +266,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.pause_reading()
 
     def _watch(self) -> None:
-        """See whether something still moves. One timer serves many exchanges, so that none pays for it."""
+        """Check for a stall. One timer serves many exchanges."""
         self._timer = None
         if self._answer is None and self._response is None:
             return
@@ -284,7 +284,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Give room for what arrives: where it is wanted, if it can be nothing but that."""
+        """Return room for what arrives: where it is wanted, if it can be nothing but that."""
         self._leave_room()
         room = self._response.room() if self._response is not None else None
         plain = self._parser.plain if room else 0
@@ -294,7 +294,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what has arrived."""
+        """Process what was received."""
         self.moved()
         response, parser = self._response, self._parser
         direct = self._room is not None
@@ -338,7 +338,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pool.free(self)
 
     def eof_received(self) -> bool:
-        """Take the end of what the server sends."""
+        """Process the end of what the server sends."""
         if self._answer is None and self._response is None:
             self.drop()
             return False
@@ -357,7 +357,7 @@ class Connection(asyncio.BufferedProtocol):
             room.release()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection."""
+        """Process the end of the connection."""
         self._leave_room()
         self._end(exc if isinstance(exc, OSError) else ProtocolError("the connection ended"))
         self._pool.closed(self)
@@ -367,7 +367,7 @@ class Connection(asyncio.BufferedProtocol):
         self._full = True
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume writing."""
         self._full = False
         self._go_on_writing()
 

@@ -67,7 +67,7 @@ class Parser:
         self._trailer = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take what has arrived, and give what of it is body.
+        """Parse received bytes, and return those of the body.
 
         Raises
         ------
@@ -76,19 +76,19 @@ class Parser:
         """
         if self._held:
             data, self._held = self._held + data, b""
-        found: list[bytes] = []
+        pieces: list[bytes] = []
         while data and not self.done:
             if self.head is None:
                 data = self._read_head(data)
             elif self._chunked and not self._left:
                 data = self._read_line(data)
             else:
-                data = self._read_body(data, found)
+                data = self._read_body(data, pieces)
         self.rest += data
-        return found
+        return pieces
 
     def end(self) -> None:
-        """Take the end of the connection.
+        """Process the end of the connection.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Parser:
         return self._left
 
     def took(self, count: int) -> None:
-        """Note that so many bytes of the body (:attr:`plain`) went elsewhere."""
+        """Record that some bytes of the body (:attr:`plain`) were received elsewhere."""
         if self._left is not None:
             self._left -= count
             self.done = self._left == 0
@@ -120,15 +120,15 @@ class Parser:
         if end > LONGEST:
             raise ProtocolError("the answer's head has no end")
         first, _, fields = data[: end + 2].partition(b"\r\n")
-        told = _STATUS.fullmatch(first)
-        if told is None:
+        status_line = _STATUS.fullmatch(first)
+        if status_line is None:
             raise ProtocolError("the answer is not in HTTP/1.1")
-        status = int(told[2])
+        status = int(status_line[2])
         if status >= 200:
             headers = _headers(fields.decode("latin-1"))
-            self.lives = told[1] == b"1" and "close" not in headers.get("connection", "").lower()
+            self.lives = status_line[1] == b"1" and "close" not in headers.get("connection", "").lower()
             self._measure(status, headers)
-            self.head = Head(status, (told[3] or b"").decode("latin-1"), headers)
+            self.head = Head(status, (status_line[3] or b"").decode("latin-1"), headers)
         elif status == 101:
             raise ProtocolError("the server changes the protocol")
         return data[end + 4 :]

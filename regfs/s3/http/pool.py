@@ -23,7 +23,7 @@ def _is_address(host: str) -> bool:
 
 
 class NoConnectionError(OSError):
-    """No connection came about; the cause tells why."""
+    """No connection was made; the cause says why."""
 
 
 class Origin(NamedTuple):
@@ -64,7 +64,7 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
 
     async def take(self) -> Connection:
-        """Give a connection, a free one if there is one. After an exchange it is back by itself.
+        """Return a connection, a free one if there is one. After an exchange it is back by itself.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class Pool:
                 return
 
     def free(self, connection: Connection) -> None:
-        """Take a connection back."""
+        """Return a connection to the pool."""
         if self._closed:
             connection.drop()
             return
@@ -155,7 +155,7 @@ class Pool:
         self._next()
 
     def _drop_idle(self) -> None:
-        """End what waits for too long, so that no burst leaves its connections open for ever."""
+        """Close connections that were idle for too long, so that no burst leaves them open for ever."""
         self._sweep = None
         while self._free and self._loop.time() - self._free[0].free_since >= IDLE:
             self._free[0].drop()  # the one that was used last is taken first: the first waits for longest
@@ -163,7 +163,7 @@ class Pool:
             self._sweep = self._loop.call_at(self._free[0].free_since + IDLE, self._drop_idle)
 
     def gone(self, connection: Connection) -> None:
-        """Give a connection up that has ended."""
+        """Remove a connection that has ended."""
         self._ending.add(connection)
         self._ended.clear()
         self._all.discard(connection)
@@ -184,7 +184,7 @@ class Pool:
         await self._ended.wait()
 
     def close(self) -> None:
-        """End all connections; who waits for an answer is told."""
+        """Close all connections; pending requests fail."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()

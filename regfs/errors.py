@@ -114,7 +114,7 @@ class ThrottledError(OSError):
 
 
 class DigestMismatchError(OSError):
-    """What was read is not what its path promises: the blob is damaged, or was changed on the way."""
+    """The content has another digest than its path: the blob is damaged, or was changed on the way."""
 
 
 class HeaderValueError(ValueError):

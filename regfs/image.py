@@ -192,7 +192,7 @@ def _gzip(data: bytes) -> bytes:
 
 
 class BlobWriter(Protocol):
-    """What `store_image` needs of a storage driver's writer."""
+    """The part of a storage driver's writer that `store_image` uses."""
 
     def write(self, data: bytes, /) -> int:
         """Accept bytes."""
@@ -207,8 +207,8 @@ class BlobWriter(Protocol):
         """End the writer."""
 
 
-class Store(Protocol):
-    """What `store_image` needs of a storage driver; `regfs.StorageDriver` has it."""
+class ContentStore(Protocol):
+    """The part of a storage driver that `store_image` uses."""
 
     def put_content(self, path: str, content: bytes, /) -> None:
         """Store a small file."""
@@ -217,7 +217,7 @@ class Store(Protocol):
         """Open a file for chunked writing."""
 
 
-def store_image(driver: Store, image: Image, repository: str, tag: str) -> Digest:
+def store_image(driver: ContentStore, image: Image, repository: str, tag: str) -> Digest:
     """Store an image as a registry does, so that one on the same bucket serves it by tag and by digest.
 
     In the registry's own order: whatever leads somewhere is written after that to which it leads. So at
@@ -225,7 +225,7 @@ def store_image(driver: Store, image: Image, repository: str, tag: str) -> Diges
 
     Parameters
     ----------
-    driver : Store
+    driver : ContentStore
         The storage driver to write through.
     image : Image
         The image.
@@ -261,7 +261,7 @@ def store_image(driver: Store, image: Image, repository: str, tag: str) -> Diges
     return revision
 
 
-def _write(driver: Store, path: str, content: bytes) -> None:
+def _write(driver: ContentStore, path: str, content: bytes) -> None:
     writer = driver.writer(path)
     try:
         writer.write(content)

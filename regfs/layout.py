@@ -211,7 +211,7 @@ def _upload_root(name: str, upload_id: str) -> str:
 
 
 class _Spec:
-    """What all path specs share. One whose path would break a rule cannot be made: ``ValueError``."""
+    """The base of all path specs. A path that would break a rule raises ``ValueError``."""
 
     def __post_init__(self) -> None:
         str(self)
@@ -292,7 +292,7 @@ class TagIndexLink(_Spec):
 
 @dataclass(frozen=True)
 class UploadData(_Spec):
-    """What an unfinished upload has received; on S3 seen only by ListMultipartUploads."""
+    """The content of an unfinished upload; on S3 only ListMultipartUploads shows it."""
 
     repository: str
     id: str

@@ -135,7 +135,7 @@ class KeySpace:
 
     @cached_property
     def base(self) -> str:
-        """What every key begins with: "" or the root directory and a slash."""
+        """The prefix of every key: "" or the root directory and a slash."""
         root = self.rootdirectory.strip("/")
         return root + "/" if root else ""
 

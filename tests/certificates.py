@@ -78,6 +78,15 @@ class Certificates:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
             )
         )
+        if authority:  # which Python 3.13 wants to see
+            uses = dict.fromkeys(
+                (
+                    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+                    *("key_agreement", "crl_sign", "encipher_only", "decipher_only"),
+                ),
+                False,
+            )
+            builder = builder.add_extension(x509.KeyUsage(key_cert_sign=True, **uses), critical=True)
         if address:
             names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
             builder = builder.add_extension(names, critical=False)

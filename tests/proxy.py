@@ -153,7 +153,7 @@ class CountingProxy:
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[list[Request]]:
-        """Give a list that holds, after the block, the requests that were made in it."""
+        """Return a list that holds, after the block, the requests that were made in it."""
         seen: list[Request] = []
         start = len(self.requests)
         try:
@@ -216,7 +216,7 @@ class CountingProxy:
                 client.close()
                 return
             thread = threading.Thread(target=self._serve, args=(client,), daemon=True, name="proxy")
-            self._threads = [one for one in self._threads if one.is_alive()]
+            self._threads = [item for item in self._threads if item.is_alive()]
             self._threads.append(thread)
             thread.start()
 
@@ -267,7 +267,7 @@ class _Connection:
         self.buffer = b""
 
     def is_stale(self) -> bool:
-        """Tell whether the server has closed a connection that waits for its next request."""
+        """Return whether the server has closed a connection that waits for its next request."""
         return bool(self.buffer) or bool(_readable(self.socket))
 
     def read_head(self) -> bytes:

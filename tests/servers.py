@@ -162,7 +162,7 @@ class Place:
 
 @contextlib.contextmanager
 def fresh_place(server: Server, s3: Any, bucket: str) -> Iterator[Place]:
-    """Give an empty place in a bucket, and clean it afterwards."""
+    """Return an empty place in a bucket, and clean it afterwards."""
     place = Place(server, s3, bucket, f"/roots/{uuid.uuid4().hex[:12]}")
     try:
         yield place

@@ -97,7 +97,7 @@ def of_botocore(options: dict[str, Any]) -> Address:
 
 
 def of_regfs(options: dict[str, Any]) -> Iterator[tuple[str, Address]]:
-    """Give where each part of regfs sends the same request."""
+    """Return where each part of regfs sends the same request."""
     fs = RegistryFileSystem(**options, **KEYS, skip_instance_cache=True)
 
     async def canonical() -> Address:
@@ -152,7 +152,7 @@ def _possible(options: dict[str, Any]) -> bool:
 
 
 def _combinations() -> Iterator[dict[str, Any]]:
-    """Give what the parameters take, of all that can be asked for in some regions."""
+    """Return what the parameters take, of all that can be asked for in some regions."""
     flags = [(False, True)] * 3
     for region, *chosen in itertools.product(FEW, *flags):
         kinds: dict[str, Any] = {kind: True for kind, yes in zip(KINDS, chosen, strict=True) if yes}
@@ -161,10 +161,10 @@ def _combinations() -> Iterator[dict[str, Any]]:
         yield {"bucket": "plain", "region": region, **kinds, "forcepathstyle": True}
 
 
-COMBINATIONS = [one for one in _combinations() if _possible(one)]
+COMBINATIONS = [combination for combination in _combinations() if _possible(combination)]
 
 
-@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda one: "-".join(map(str, one.values())))
+@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda item: "-".join(map(str, item.values())))
 def test_every_kind_of_endpoint(options: dict[str, Any]) -> None:
     check(**options)
 

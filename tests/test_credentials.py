@@ -143,7 +143,7 @@ def chained(proxied_options: dict[str, Any]) -> dict[str, Any]:
 
 
 def key_of(request: Request) -> str:
-    """Give the access key that a request was signed with."""
+    """Return the access key that a request was signed with."""
     assert request.headers["x-amz-security-token"] == TOKEN
     return request.headers["authorization"].partition("Credential=")[2].partition("/")[0]
 

@@ -17,7 +17,7 @@ COMMAND = [sys.executable, "-m", "regfs.demo"]
 
 
 def processes_in(directory: Path) -> list[str]:
-    """Give the command lines that name a directory: the server's data lies in the demo's TMPDIR."""
+    """Return the command lines that name a directory: the server's data lies in the demo's TMPDIR."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -65,15 +65,15 @@ def counted(proxied_options: dict[str, Any]) -> StorageDriver:
 def kinds(requests: list[Request]) -> list[str]:
     """Name the requests: a GET of the bucket is a LIST, a POST that names many keys a DELETE."""
     names = []
-    for one in requests:
-        if one.method == "GET" and "list-type" in one.query:
+    for request in requests:
+        if request.method == "GET" and "list-type" in request.query:
             names.append("LIST")
-        elif one.method == "GET" and "uploads" in one.query:
+        elif request.method == "GET" and "uploads" in request.query:
             names.append("UPLOADS")
-        elif one.method == "POST" and "delete" in one.query:
+        elif request.method == "POST" and "delete" in request.query:
             names.append("DELETE")
         else:
-            names.append(one.method)
+            names.append(request.method)
     return names
 
 
@@ -503,7 +503,9 @@ def test_many_readers_at_once(driver: StorageDriver, raw: Place) -> None:
         for start in range(0, 4000, 1000):
             for offset, stream in enumerate(streams):
                 assert stream.read(1000) == content[offset + start : offset + start + 1000]
-        assert [one.read() for one in reversed(streams)] == [content[at + 4000 :] for at in range(19, -1, -1)]
+        assert [item.read() for item in reversed(streams)] == [
+            content[at + 4000 :] for at in range(19, -1, -1)
+        ]
 
 
 # -- write_stream ---------------------------------------------------------------------------------------
@@ -757,9 +759,9 @@ class TestWriter:
             writer.commit()
         assert [kind for kind in kinds(proxy.requests) if kind != "UPLOADS"] == requests
         parts = sorted(
-            (int(one.query["partNumber"]), int(one.headers["content-length"]))
-            for one in proxy.requests
-            if "partNumber" in one.query
+            (int(request.query["partNumber"]), int(request.headers["content-length"]))
+            for request in proxy.requests
+            if "partNumber" in request.query
         )
         assert [number for number, _ in parts] == list(range(1, len(parts) + 1))
         assert all(length == CHUNK for _, length in parts[:-1])
@@ -771,7 +773,7 @@ class TestWriter:
             writer.write(b"content")
             writer.commit()
         # What an earlier writer left pending would be continued later instead of this.
-        assert [(one.method, "uploads" in one.query) for one in proxy.requests] == [
+        assert [(request.method, "uploads" in request.query) for request in proxy.requests] == [
             ("GET", True),
             ("PUT", False),
         ]
@@ -988,9 +990,9 @@ class TestMove:
         head = raw.head("to")
         assert head["ContentType"] == "text/plain"
         assert head["Metadata"] == {"key": "value"}
-        parts = [one for one in proxy.requests if "partNumber" in one.query]
+        parts = [request for request in proxy.requests if "partNumber" in request.query]
         assert len(parts) == (0 if size <= CHUNK else -(-size // CHUNK))
-        assert all("x-amz-copy-source" in one.headers for one in parts)
+        assert all("x-amz-copy-source" in part.headers for part in parts)
 
     @pytest.mark.parametrize("size", [71, CHUNK + 1])
     def test_encryption_and_storage_class_are_the_drivers(

@@ -35,7 +35,7 @@ def examine(url: str, *, verify: bool = True) -> list[Check]:
 
 
 def last_failure(url: str, *, verify: bool = True) -> Check:
-    """Give the failure that ended the examination, and see that nothing else failed."""
+    """Return the failure that ended the examination, and see that nothing else failed."""
     *others, last = examine(url, verify=verify)
     assert last.verdict is Verdict.FAILED
     assert last.advice

@@ -84,7 +84,7 @@ class TestRepeats:
     @pytest.mark.parametrize(
         ("operation", "fault"),
         # "204" is how a deletion succeeds.
-        [(one, fault) for one in OPERATIONS for fault in FAULTS if (one, fault) != ("delete one", "204")],
+        [(item, fault) for item in OPERATIONS for fault in FAULTS if (item, fault) != ("delete one", "204")],
     )
     @pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
     def test_what_is_no_success(
@@ -104,7 +104,7 @@ class TestRepeats:
         with proxy.counting() as seen:
             assert call(fs) == expected
         assert [lane(request) for request in disturbed] == ["fast"]
-        again = [lane(one) for one in seen if one.method == method and parameter in ("", *one.query)]
+        again = [lane(item) for item in seen if item.method == method and parameter in ("", *item.query)]
         # aiohttp itself sends once more what was cut off on a connection that had been used before.
         assert again.count("botocore") == 1 or (fault == "reset" and again[:2] == ["fast", "fast"])
 

@@ -16,13 +16,22 @@ from typing import TYPE_CHECKING
 import pytest
 from oci import read_oci_layout, write_oci_layout
 
-from regfs.image import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, Image, Layer, Store, build_image, store_image
+from regfs.image import (
+    CONFIG_TYPE,
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    ContentStore,
+    Image,
+    Layer,
+    build_image,
+    store_image,
+)
 from regfs.layout import Digest, LayerLink, TagCurrentLink, parse, parse_link
 
 if TYPE_CHECKING:
     from regfs.driver import StorageDriver
 
-    def storage_driver_is_a_store(driver: StorageDriver) -> Store:
+    def storage_driver_is_a_store(driver: StorageDriver) -> ContentStore:
         """Checked by mypy."""
         return driver
 

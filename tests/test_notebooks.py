@@ -86,7 +86,7 @@ def kind(output: dict[str, Any]) -> str:
 
 
 def kinds(path: Path) -> list[list[str]]:
-    """Give what each cell shows, in order; how often a stream was flushed is chance."""
+    """Return what each cell shows, in order; how often a stream was flushed is chance."""
     return [[one for one, _ in groupby(map(kind, cell["outputs"]))] for cell in cells(path)]
 
 
@@ -180,7 +180,7 @@ def test_another_place_is_refused(
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_is_committed_with_its_outputs(path: Path) -> None:
     assert [cell["execution_count"] for cell in cells(path)] == list(range(1, len(cells(path)) + 1))
-    shown = [one for outputs in kinds(path) for one in outputs]
+    shown = [output for outputs in kinds(path) for output in outputs]
     assert "stderr" not in shown
     assert shown.count("image/png") >= 2
     assert "text/html" in shown

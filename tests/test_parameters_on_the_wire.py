@@ -198,7 +198,7 @@ def test_each_request_carries_it(
     assert {kind(request) for request in seen} == ALL
     wrong = [request for request in seen if arrives(request) != (kind(request) in concerned)]
     assert wrong == []
-    mine = {"botocore" if "expect" in one.headers else "fast" for one in seen if kind(one) == "UploadPart"}
+    mine = {"botocore" if "expect" in item.headers else "fast" for item in seen if kind(item) == "UploadPart"}
     assert mine == {"botocore" if "v4auth" in settings else lane}
 
 
@@ -383,7 +383,7 @@ class TestPartsWithChecksums:
         proxy.fault = self.of_s3
         with proxy.counting() as seen:
             fs.cp_file("/large", "/copy")
-        (completed,) = (one for one in seen if kind(one) == "CompleteMultipartUpload")
+        (completed,) = (item for item in seen if kind(item) == "CompleteMultipartUpload")
         assert completed.body.count(b"<ChecksumSHA256>sum1</ChecksumSHA256>") == 1
         assert completed.body.count(b"<ChecksumSHA256>sum2</ChecksumSHA256>") == 1
 

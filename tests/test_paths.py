@@ -84,7 +84,7 @@ class TestKeySpace:
             return
         assert key.startswith(space.base)
         assert not {".", ".."} & set(key[len(space.base) :].split("/"))
-        assert key.isprintable() or not any(ord(one) < 32 or ord(one) == 127 for one in key)
+        assert key.isprintable() or not any(ord(item) < 32 or ord(item) == 127 for item in key)
         assert key.encode().decode() == key
 
     @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_round_trip_is_recorded_request_by_request(client: Any, raw: Place, pr
         client.list_objects_v2(Bucket=raw.bucket, Prefix=raw.prefix, Delimiter="/")
         client.delete_object(Bucket=raw.bucket, Key=key)
     path = f"/{raw.bucket}/{key}"
-    assert [(one.method, one.path, one.status) for one in seen] == [
+    assert [(item.method, item.path, item.status) for item in seen] == [
         ("PUT", path, 200),
         ("HEAD", path, 200),
         ("GET", path, 200),
@@ -62,7 +62,7 @@ def test_the_server_still_verifies_signatures(server: Server, raw: Place, proxy:
     with contextlib.closing(wrong.client()) as client, pytest.raises(ClientError) as caught:
         client.put_object(Bucket=raw.bucket, Key=raw.prefix + "a", Body=b"content")
     assert caught.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
-    assert [one.status for one in proxy.requests] == [403]
+    assert [request.status for request in proxy.requests] == [403]
 
 
 def test_large_bodies_pass_both_ways_unchanged(client: Any, raw: Place) -> None:
@@ -79,7 +79,7 @@ def test_errors_and_multipart_uploads_pass(client: Any, raw: Place, proxy: Count
     assert caught.value.response["Error"]["Code"] == "NoSuchKey"
     client.create_multipart_upload(Bucket=raw.bucket, Key=raw.prefix + "pending")
     assert [key for key, _ in raw.uploads()] == ["pending"]
-    assert [one.status for one in proxy.requests] == [404, 200]
+    assert [request.status for request in proxy.requests] == [404, 200]
     assert proxy.requests[1].query == {"uploads": ""}
 
 
@@ -97,14 +97,18 @@ def test_a_fault_answers_instead_of_the_server(client: Any, raw: Place, proxy: C
     assert client.list_objects_v2(Bucket=raw.bucket, Prefix=raw.prefix)["KeyCount"] == 0
     proxy.fault = None
     client.put_object(Bucket=raw.bucket, Key=raw.prefix + "a", Body=b"x" * MIB)
-    assert [(one.method, one.status) for one in proxy.requests] == [("PUT", 503), ("GET", 200), ("PUT", 200)]
+    assert [(item.method, item.status) for item in proxy.requests] == [
+        ("PUT", 503),
+        ("GET", 200),
+        ("PUT", 200),
+    ]
 
 
 def test_a_fault_resets_the_connection(client: Any, raw: Place, proxy: CountingProxy) -> None:
     proxy.fault = lambda request: b"" if request.method == "GET" else None
     with pytest.raises((ConnectionClosedError, BotocoreConnectionError)):
         client.get_object(Bucket=raw.bucket, Key=raw.prefix + "a")
-    assert [one.status for one in proxy.requests] == [0]
+    assert [item.status for item in proxy.requests] == [0]
     client.put_object(Bucket=raw.bucket, Key=raw.prefix + "a", Body=b"after")
     assert raw.get("a") == b"after"
 
@@ -142,7 +146,7 @@ def test_chunked_bodies_end_where_they_end() -> None:
                 for at in range(0, len(answer), 7):
                     server.sendall(answer[at : at + 7])
                 assert client.getresponse().read() == b"hello\n"
-            assert [one.status for one in proxy.requests] == [200, 200]
+            assert [request.status for request in proxy.requests] == [200, 200]
             server.close()
         finally:
             client.close()

@@ -103,7 +103,7 @@ class TestCatRanges:
     def test_errors_stand_in_their_place_or_are_raised(self, fs: RegistryFileSystem, raw: Place) -> None:
         paths = ["/a", "/missing", "/missing", "/b"]
         found = fs.cat_ranges(paths, [0, 0, 5, 0], 10)
-        assert [isinstance(one, FileNotFoundError) for one in found] == [False, True, True, False]
+        assert [isinstance(item, FileNotFoundError) for item in found] == [False, True, True, False]
         assert f"regfs://{raw.bucket}/missing" in str(found[1])
         with pytest.raises(FileNotFoundError):
             fs.cat_ranges(paths, [0, 0, 5, 0], 10, on_error="raise")

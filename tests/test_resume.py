@@ -89,7 +89,7 @@ class Life:
         return b""
 
     def sitting(self, number: int) -> bytes:
-        """Give what one sitting writes."""
+        """Return what one sitting writes."""
         step = 3 * MIB
         starts = range(0, self.sizes[number], step)
         return b"".join(piece(number + start, min(step, self.sizes[number] - start)) for start in starts)

@@ -41,7 +41,7 @@ def counted(proxied_options: dict[str, Any]) -> StorageDriver:
 
 
 def expected(keys: Iterable[str], under: str = "") -> list[str]:
-    """Give what a walk shall show: files and the directories they imply, component by component."""
+    """Return what a walk shall show: files and the directories they imply, component by component."""
     shown = {"/" + key for key in keys}
     for path in list(shown):
         while path := path.rpartition("/")[0]:
@@ -185,7 +185,7 @@ NAMES = ["a", "a-b", "a.b", "a0", "ab", "a-b-c", "0", "0.1", "0.1.2", "0.1.20", 
 
 
 def some_tree(seed: int) -> list[str]:
-    """Give the keys of a random tree, in which no key is another one's directory."""
+    """Return the keys of a random tree, in which no key is another one's directory."""
     rng = random.Random(seed)
     keys = {"/".join(rng.choices(NAMES, k=rng.randint(1, 4))) for _ in range(rng.randint(1, 40))}
     return sorted(key for key in keys if not any(other.startswith(key + "/") for other in keys))

@@ -18,7 +18,7 @@ Script: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Await
 
 @contextlib.asynccontextmanager
 async def served(script: Script, limit: int = 4, timeout: float = 5.0) -> AsyncIterator[Pool]:
-    """Give a pool of connections to a server that runs `script` on each; after the block none is left."""
+    """Return a pool of connections to a server that runs `script` on each; after the block none is left."""
     here: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

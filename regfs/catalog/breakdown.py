@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ManifestUsage:
-    """What a manifest that no tag names uses; in bytes.
+    """The usage of a manifest that no tag names, in bytes.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class BlobUsage:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """What one repository is made of.
+    """The parts of one repository.
 
     Attributes
     ----------

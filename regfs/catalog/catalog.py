@@ -135,7 +135,7 @@ class Catalog:
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        """What was found, in the form that the records are made of."""
+        """The scan's result, which the records are made of."""
         scanned = scan(self.source, self._progress, configs=self._configs)
         empty = not scanned.repositories and not scanned.blobs and not scanned.unknown.files
         if empty and not scanned.database_in_use:
@@ -157,7 +157,7 @@ class Catalog:
 
     @property
     def changes(self) -> list[Change]:
-        """What moved while it was read: files that appeared or vanished since the listing."""
+        """Changes during the scan: files that appeared or vanished since the listing."""
         return self.snapshot.changes
 
     @property
@@ -236,7 +236,7 @@ class Catalog:
 
     @property
     def references(self) -> list[ReferenceRecord]:
-        """What each manifest refers to, by the manifest's digest and in its own order."""
+        """The references of each manifest, by its digest and in its own order."""
         records = []
         for digest, read in sorted(self.snapshot.manifests.items()):
             at: Counter[str] = Counter()

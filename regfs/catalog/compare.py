@@ -48,7 +48,7 @@ class LayerChanges:
 
 
 class FileState(NamedTuple):
-    """What is compared of a file.
+    """The compared properties of a file.
 
     `size` is in bytes; `content` is the SHA-256 of a regular file's bytes, empty where there are none.
     """
@@ -84,7 +84,7 @@ class FileChange:
 
     @property
     def growth(self) -> int:
-        """By how many bytes the image grew with it."""
+        """The image's growth in bytes."""
         return (self.new_size or 0) - (self.old_size or 0)
 
     @property
@@ -110,7 +110,7 @@ class ConfigChange:
 
 @dataclass(frozen=True, slots=True)
 class ImageDifference:
-    """What differs between two images.
+    """The differences between two images.
 
     Attributes
     ----------

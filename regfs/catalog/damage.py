@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What manifests of one repository refer to and do not have.
+    """The missing references of one repository's manifests.
 
     Attributes
     ----------

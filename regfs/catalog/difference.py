@@ -182,7 +182,7 @@ def _environment(lookup: Lookup, image: Image) -> dict[str, str]:
 
 @dataclass
 class _Side:
-    """One image as far as its layers have been read; `hashes` and local `copies` are by an entry's key."""
+    """An image as far as its layers have been read; `hashes` and local `copies` are by an entry's key."""
 
     source: Source
     image: Image

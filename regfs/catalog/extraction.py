@@ -40,7 +40,7 @@ class ExtractionError(OSError):
 
 @dataclass(frozen=True)
 class Extraction:
-    """What was written.
+    """The files that were written.
 
     Attributes
     ----------

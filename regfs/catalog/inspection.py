@@ -1,4 +1,4 @@
-"""One manifest: what it is, what it contains, and what refers to it.
+"""A manifest: what it is, what it contains, and what refers to it.
 
 Reads what a :class:`regfs.catalog.lookup.Lookup` finds; the result is plain data.
 """
@@ -80,7 +80,7 @@ class ChildPart:
 
 @dataclass(frozen=True)
 class ConfigPart:
-    """What an image's configuration says of how a container runs.
+    """An image's configuration of its containers.
 
     Of the environment only the names, and of the steps neither its values nor those of build arguments: they
     may be secrets, of which images hold more than they should.
@@ -103,7 +103,7 @@ class ConfigPart:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found of an image, an index of images, or an artifact; a notebook shows it as a table.
+    """An image, an index of images, or an artifact; a notebook shows it as a table.
 
     Attributes
     ----------

@@ -309,7 +309,7 @@ def _normal(name: str) -> str:
 
 @dataclass
 class _Above:
-    """What the layers above hide of those below; of hidden entries as well, as they hid something in turn."""
+    """The entries that the layers above hide, and those that hidden entries hide in turn."""
 
     there: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)

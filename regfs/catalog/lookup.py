@@ -1,4 +1,4 @@
-"""One repository, or one image in it, found and read without a look at the rest of the registry.
+"""A repository, or one image in it, found and read without a look at the rest of the registry.
 
 Where :mod:`regfs.catalog.scan` lists everything, this lists what lies in one repository's directory, and
 reads the manifests that are asked for.

@@ -75,7 +75,7 @@ class MediaTypeError(ManifestError):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One thing that a manifest refers to.
+    """A descriptor in a manifest.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Manifest:
 
     @property
     def subject(self) -> Digest | None:
-        """What it is about, if it is a referrer."""
+        """The manifest that it refers to as its subject, if any."""
         return next(
             (reference.digest for reference in self.references if reference.relation == "subject"), None
         )
@@ -156,7 +156,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """What an image's configuration says of the image.
+    """The properties in an image's configuration.
 
     Attributes
     ----------

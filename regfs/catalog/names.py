@@ -49,7 +49,7 @@ def parse_digest(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Name:
-    """What one is asked for: ``REPO``, ``REPO:TAG`` or ``REPO@DIGEST``, as in ``docker pull``.
+    """An image's name: ``REPO``, ``REPO:TAG`` or ``REPO@DIGEST``, as in ``docker pull``.
 
     Attributes
     ----------

@@ -145,7 +145,7 @@ def plan(
 
 
 class _Followed(NamedTuple):
-    """What manifests need, each blob with a repository of theirs; and which of them nobody can read."""
+    """The blobs that manifests need, each with a repository; and the unreadable manifests."""
 
     needed: dict[Digest, str]
     unreadable: list[str]
@@ -230,7 +230,7 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of a plan.
+    """The result of applying a plan.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class Applied:
 
     @property
     def bytes(self) -> int:
-        """How much was freed."""
+        """The bytes that were freed."""
         return sum(blob.size for blob in self.deleted)
 
 
@@ -342,7 +342,7 @@ def _problem(snapshot: Snapshot, digest: Digest) -> str:
 
 
 class _Links:
-    """How many layer links a blob has, and when the newest was written."""
+    """The number of a blob's layer links, and the time of the newest."""
 
     def __init__(self) -> None:
         self._found: dict[Digest, tuple[int, datetime]] = {}
@@ -357,7 +357,7 @@ class _Links:
 
 @dataclass
 class _Application:
-    """One application of a plan."""
+    """An application of a plan."""
 
     source: Source
     plan: Plan

@@ -82,7 +82,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What could be deleted, and as of when.
+    """The blobs that may be deleted, and the time of the scan.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """How much it would free."""
+        """The bytes that it would free."""
         return sum(blob.size for blob in self.blobs)
 
     def save(self, file: str | os.PathLike[str]) -> None:

@@ -11,7 +11,7 @@ from regfs.layout import Digest
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRecord:
-    """One repository.
+    """A repository.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class RepositoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class TagRecord:
-    """One tag.
+    """A tag.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class TagRecord:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRecord:
-    """One manifest, whichever repositories have it.
+    """A manifest, whichever repositories have it.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ class ReferenceRecord:
 
 @dataclass(frozen=True, slots=True)
 class BlobRecord:
-    """One blob: a layer, a configuration, a manifest, or whatever else.
+    """A blob: a layer, a configuration, a manifest, or anything else.
 
     Attributes
     ----------
@@ -178,7 +178,7 @@ class BlobRecord:
 
 @dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """One unfinished upload.
+    """A unfinished upload.
 
     Attributes
     ----------
@@ -212,7 +212,7 @@ class UploadRecord:
 
 @dataclass(frozen=True, slots=True)
 class LinkRecord:
-    """One link file.
+    """A link file.
 
     Attributes
     ----------

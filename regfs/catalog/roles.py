@@ -38,7 +38,7 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RevisionRecord:
-    """One manifest of one repository.
+    """A manifest of one repository.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""One look at everything in a registry's storage: a flat listing, the tags' links, and the manifests.
+"""A look at everything in a registry's storage: a flat listing, the tags' links, and the manifests.
 
 The listing shows nearly everything, as the paths of links hold the digests that they link to. Read are only
 what paths do not hold: where tags point, manifests, and images' configurations. What is found is kept in as

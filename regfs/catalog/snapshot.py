@@ -22,7 +22,7 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class TagFiles:
-    """One tag. `target` is what its link names; None where `problem` says why it names nothing."""
+    """A tag. `target` is what its link names; None where `problem` says why it names nothing."""
 
     current: File | None = None
     target: Digest | None = None
@@ -32,7 +32,7 @@ class TagFiles:
 
 @dataclass(slots=True)
 class UploadFiles:
-    """One unfinished upload: its files, and the multipart uploads of its data."""
+    """A unfinished upload: its files, and the multipart uploads of its data."""
 
     started: datetime | None = None
     files: int = 0
@@ -85,7 +85,7 @@ class ReadManifest:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What moved while it was looked at: a file that "appeared" since the listing, or "vanished"."""
+    """A change during the scan: a file that "appeared" since the listing, or "vanished"."""
 
     what: Literal["appeared", "vanished"]
     path: str
@@ -107,7 +107,7 @@ class Unknown:
 
 @dataclass(slots=True)
 class Snapshot:
-    """What a look found.
+    """The result of a scan.
 
     Attributes
     ----------

@@ -60,7 +60,7 @@ FIGURES: Mapping[str, Figure] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one scan shows.
+    """The figures of one scan.
 
     Attributes
     ----------

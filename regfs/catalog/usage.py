@@ -26,7 +26,7 @@ PAIRS = 100
 
 @dataclass(frozen=True, slots=True)
 class RepositoryUsage:
-    """What one repository uses; all but the counts in bytes.
+    """One repository's usage; all but the counts in bytes.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class RepositoryUsage:
 
 @dataclass(frozen=True, slots=True)
 class TagUsage:
-    """What one tag uses; in bytes.
+    """One tag's usage, in bytes.
 
     It is about the manifest that the tag names now and, below an index, about those children that are
     revisions of the same repository. A tag that leads to no revision uses nothing.
@@ -155,7 +155,7 @@ class Month(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What :func:`usage` found.
+    """The result of :func:`usage`.
 
     Attributes
     ----------
@@ -297,7 +297,7 @@ def usage(snapshot: Snapshot) -> Usage:
 
 
 class Sums:
-    """One repository's sums.
+    """A repository's sums.
 
     `kept` maps each manifest that has a blob to what it keeps, itself first and each blob once; `holders` how
     many of them keep a blob. `named` counts what tags name; `closures` has the manifests that each of these

@@ -59,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One way in which a repository uses a digest.
+    """A way in which a repository uses a digest.
 
     Attributes
     ----------

@@ -54,7 +54,7 @@ class WastedPath:
 
 @dataclass(frozen=True)
 class Waste:
-    """What layers hold, and an image does not use.
+    """The content of layers that an image does not use.
 
     Attributes
     ----------

@@ -81,7 +81,7 @@ def mv(place: Place, out: Output, **chosen: Any) -> None:
 
 
 class _Copy:
-    """One call of cp or mv."""
+    """A call of cp or mv."""
 
     def __init__(
         self,

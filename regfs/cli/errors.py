@@ -74,7 +74,7 @@ class Failure(click.ClickException):
 
 
 class Refusal(Failure):
-    """What was asked for is not done, as it stands: exit code 2."""
+    """A refusal to do what was asked: exit code 2."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, Code.USAGE)

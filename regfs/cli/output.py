@@ -290,7 +290,7 @@ class Output:
 
     @property
     def for_reading(self) -> bool:
-        """Whether a person reads along: no JSON, and a terminal."""
+        """Whether a person reads the output: it is a terminal, and not JSON."""
         return not self.as_json and sys.stdout.isatty()
 
     @property

@@ -86,7 +86,7 @@ def _of_environment() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Place:
-    """What the command line says of the place.
+    """The place that the command line names.
 
     Attributes
     ----------

@@ -104,7 +104,7 @@ def stages() -> Iterator[Progress]:
 
 
 class _Stages:
-    """One line, of what goes on now.
+    """A line that shows the current stage.
 
     A stage whose total is reached is over; as long as no other begins, its bar is not full but moves.
     """

@@ -196,7 +196,7 @@ async def in_thread(function: Callable[..., object], *args: Any) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One file to copy.
+    """A file to copy.
 
     Attributes
     ----------
@@ -213,7 +213,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Tree:
-    """What one source comes to: the files of it, by their relative names, "" for itself."""
+    """The files of one source, by their relative names, "" for itself."""
 
     source: Side
     target: Side

@@ -32,7 +32,7 @@ _BLOCK = 2**20
 
 @dataclass
 class Result:
-    """What came of it: `files` copied, of so many `bytes`; the sources `skipped` were there already."""
+    """The result: `files` copied with their `bytes`; the targets of `skipped` existed already."""
 
     files: int = 0
     bytes: int = 0

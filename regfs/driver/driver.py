@@ -30,7 +30,7 @@ _ZEROS = memoryview(bytes(_BLOCK))
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What is known of a path.
+    """The properties of a path (Go: ``storagedriver.FileInfo``).
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ class StopWalk(Exception):  # noqa: N818 - the registry's word (Go: ErrFilledBuf
 
 
 class Listing(NamedTuple):
-    """What lies directly in a directory, sorted, and of some directories among it what they hold."""
+    """The sorted entries of a directory, and the contents of some directories among them."""
 
     entries: list[Entry]
     contents: dict[str, list[ObjectInfo]]
@@ -129,7 +129,7 @@ def _split(store: Store, path: str, objects: Sequence[ObjectInfo]) -> Listing:
 
 
 class Walk:
-    """One walk.
+    """A walk of a tree.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ class Walk:
 
 
 class _Ahead:
-    """What lies in the directories of a directory, listed before the walk comes to them.
+    """The contents of a directory's directories, listed before the walk comes to them.
 
     The first page shows how much lies in one of them. From then on the directories that follow are listed in
     groups of about a page, each by the text that their names begin with, and the further the walk goes, the

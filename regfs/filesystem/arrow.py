@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RegistryHandler(FSSpecHandler):
-    """What pyarrow calls; it compares listings with the path that it was given, as text."""
+    """The handler that pyarrow calls. pyarrow compares listings with its own path as text."""
 
     fs: AbstractFileSystem
 

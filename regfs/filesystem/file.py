@@ -463,7 +463,7 @@ class Held:
 
 
 class _Whole:
-    """What a wrapper around a file opened for writing adds: the fate of the wrapper is the file's.
+    """A wrapper around a file opened for writing, published and discarded with it.
 
     Without it a text file or a compressor would publish what an exception had left half-written, as
     Python's own wrappers close what they wrap without saying why.

@@ -25,7 +25,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class End:
-    """One end of a copy: a bucket, or this machine.
+    """An end of a copy: a bucket, or this machine.
 
     Parameters
     ----------

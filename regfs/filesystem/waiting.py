@@ -76,7 +76,7 @@ class _Call:
         self.error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin, on the loop."""
+        """Start the coroutine, on the loop."""
         self.task = self.loop.create_task(self._run())
 
     async def _run(self) -> None:

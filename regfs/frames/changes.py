@@ -178,7 +178,7 @@ class TagChange:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How many repositories, tags that name a manifest and blobs there are, and the bytes of the blobs."""
+    """The numbers of repositories, of tags that name a manifest, and of blobs, and the blobs' bytes."""
 
     repositories: int
     tags: int
@@ -188,7 +188,7 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed.
+    """The changes between two states.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ class DaskTable:
 
 
 class DaskFrames:
-    """What a registry's bucket holds, as dask DataFrames.
+    """The content of a registry's bucket as dask DataFrames.
 
     The tables of :class:`~regfs.frames.Frames` of what the bucket holds, with the same columns, dtypes and
     rows. `blobs`, `manifests` and `references` are partitioned by the first two digits of the digest, and

@@ -20,7 +20,7 @@ CATEGORY = "category"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.
+    """A column.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """One table.
+    """A table.
 
     Attributes
     ----------

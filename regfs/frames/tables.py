@@ -38,7 +38,7 @@ class Table:
 
 
 class Frames:
-    """What a registry's bucket holds, as pandas DataFrames.
+    """The content of a registry's bucket as pandas DataFrames.
 
     The catalog reads the bucket once, when the first frame is asked for. Each frame is made anew whenever it
     is asked for, so it may be changed at will; keep it in a variable to use it more than once. All have the

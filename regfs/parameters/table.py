@@ -26,7 +26,7 @@ _PART = "the bounds of a part in S3"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One row of the table.
+    """A row of the table.
 
     Attributes
     ----------

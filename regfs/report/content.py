@@ -52,7 +52,7 @@ class BlobRow:
 
 @dataclass(frozen=True)
 class Content:
-    """What the page shows; sizes in bytes, times in UTC.
+    """The content of the page; sizes in bytes, times in UTC.
 
     Attributes
     ----------

@@ -170,7 +170,7 @@ class S3Client:
             body.close()
 
     async def open(self, key: str, start: int = 0, stop: int | None = None, etag: str | None = None) -> Body:
-        """Begin to read from `start` up to `stop`, of the version `etag` if given. One GET.
+        """Open an object from `start` up to `stop`, of the version `etag` if given. One GET.
 
         Where the connection breaks, the body goes on from there with another GET, of the same version.
 
@@ -529,7 +529,7 @@ class S3Client:
     # -- multipart uploads ----------------------------------------------------------------------------
 
     async def create_upload(self, key: str, like: ObjectInfo | None = None) -> str:
-        """Begin a multipart upload and give its id; `like` hands down content type and metadata.
+        """Create a multipart upload and return its id; `like` hands down content type and metadata.
 
         An attempt whose answer was lost may have begun one, too, whose id nobody knows. It is looked for and
         removed, by its key, its time, and that it has no parts.

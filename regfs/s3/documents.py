@@ -20,7 +20,7 @@ LARGEST = 64 * 2**20
 
 
 class DocumentError(ValueError):
-    """What the service answered is not the document that was expected."""
+    """The response is not the document that was expected."""
 
 
 def check(data: bytes) -> None:

@@ -36,7 +36,7 @@ LARGE = 128 * 1024
 
 
 class _Way(NamedTuple):
-    """How requests of one loop travel; `always` are the first headers of all of them."""
+    """The connections of one loop; `always` are the first headers of all requests."""
 
     pool: Pool
     signer: Signer

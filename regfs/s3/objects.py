@@ -14,7 +14,7 @@ _META = "x-amz-meta-"
 
 
 class ObjectInfo(NamedTuple):  # the cheapest to make: a listing makes thousands
-    """What S3 says of one object: `size` in bytes, `modified` aware and in UTC, `etag` with its quotes."""
+    """The properties of an object: `size` in bytes, `modified` aware and in UTC, `etag` with its quotes."""
 
     key: str
     size: int
@@ -27,7 +27,7 @@ class ObjectInfo(NamedTuple):  # the cheapest to make: a listing makes thousands
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page of a listing: objects, common prefixes (each with its final slash), and how to go on."""
+    """A page of a listing: objects, common prefixes (with final slashes), and the continuation token."""
 
     objects: list[ObjectInfo]
     prefixes: list[str]
@@ -36,7 +36,7 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True)
 class PartInfo:
-    """One uploaded part: `number` from 1, `size` in bytes, `checksum` in base64 if one was sent."""
+    """A uploaded part: `number` from 1, `size` in bytes, `checksum` in base64 if one was sent."""
 
     number: int
     etag: str
@@ -46,7 +46,7 @@ class PartInfo:
 
 @dataclass(frozen=True, slots=True)
 class UploadInfo:
-    """One pending multipart upload; `started` is aware and in UTC."""
+    """A pending multipart upload; `started` is aware and in UTC."""
 
     key: str
     id: str

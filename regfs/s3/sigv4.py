@@ -62,7 +62,7 @@ def query_string(query: Sequence[tuple[str, str]]) -> str:
 
 
 class _Day(NamedTuple):
-    """What holds for one day and one pair of keys."""
+    """The signing key and scope of one day and one pair of keys."""
 
     date: str
     credentials: Credentials

@@ -26,7 +26,7 @@ BACKGROUND = 60.0
 
 
 class Client(Protocol):
-    """What is needed of the client that began an upload."""
+    """The part of a client that aborting its uploads needs."""
 
     async def abort_upload(self, key: str, upload: str) -> None:
         """Remove an upload and its parts."""

@@ -1,1 +1,1 @@
-"""One bucket by driver paths: whole files, streams, uploads, copies, listings."""
+"""A bucket by driver paths: whole files, streams, uploads, copies, listings."""

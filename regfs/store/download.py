@@ -1,4 +1,4 @@
-"""One object on its way out of the bucket: a large one by several ranges at once.
+"""An object on its way out of the bucket: a large one by several ranges at once.
 
 The response to the first range has size and version of the whole. While it is read, the
 others follow on condition of that version, so that what arrives is one version, whole. Each range goes to its
@@ -168,7 +168,7 @@ async def download(
 
 
 class _Download:
-    """One try."""
+    """A try."""
 
     def __init__(
         self,

@@ -70,7 +70,7 @@ async def list_all(
 
 
 class _Listing:
-    """One listing."""
+    """A listing."""
 
     def __init__(
         self, client: S3Client, use: Callable[[list[ObjectInfo]], Awaitable[None]], limit: int

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PendingUpload:
-    """One pending upload.
+    """A pending upload.
 
     Attributes
     ----------

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """What lies beside an object while it is being written in several sittings.
+    """The record beside an object that is being written in several sittings.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Record:
 
 
 class ResumableUpload:
-    """One file being written in one or several sittings.
+    """A file that is written in one or several sittings.
 
     Made by :meth:`open`.
 
@@ -115,7 +115,7 @@ class ResumableUpload:
 
     @classmethod
     async def open(cls, client: S3Client, key: str, append: bool) -> ResumableUpload:
-        """Begin anew, or find what there is to continue. Nothing is written yet.
+        """Begin a new upload, or find the one to continue. Nothing is written yet.
 
         Raises
         ------

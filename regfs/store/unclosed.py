@@ -24,7 +24,7 @@ AT_EXIT = 5.0
 
 
 class Unclosed(Protocol):
-    """What may be dropped before it is published."""
+    """A file that may be dropped before it is published."""
 
     def forget(self) -> None:
         """Report what is lost, unless it was published, and do not wait for anything."""

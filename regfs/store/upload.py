@@ -1,4 +1,4 @@
-"""One object on its way into the bucket: a single put, or a multipart upload with several parts in flight.
+"""An object on its way into the bucket: a single put, or a multipart upload with several parts in flight.
 
 Owns the part sizes, the buffer, and the promise that an object appears whole or not at all. Knows keys and
 bytes, no paths; what a caller may do when is its caller's business (``file.py``, ``driver.py``).
@@ -195,7 +195,7 @@ class Upload:
 
     @property
     def unsent(self) -> bytes:
-        """What the current part holds so far."""
+        """The content of the current part so far."""
         return self._buffer.getvalue()
 
     @property

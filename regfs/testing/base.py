@@ -18,7 +18,7 @@ MIB = 2**20
 
 
 class Writer(Protocol):
-    """What ``Driver.writer`` gives (Go: ``storagedriver.FileWriter``)."""
+    """A chunked writer (Go: ``storagedriver.FileWriter``)."""
 
     @property
     def size(self) -> int: ...

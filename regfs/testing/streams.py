@@ -18,7 +18,7 @@ READERS = ("reader", "read_stream")
 
 
 class _ReaderError(Exception):
-    """What the failing reader raises."""
+    """The error of the failing reader."""
 
 
 class _FailingReader(io.RawIOBase):

@@ -286,17 +286,17 @@ def extrapolate(found: Sequence[Figures], objects: int) -> Extrapolation:
         return of(last) + slope * (objects - last.objects)
 
     def count(*kinds: str) -> int:
-        return math.ceil(line(lambda one: sum(one.requests.get(kind, 0) for kind in kinds)))
+        return math.ceil(line(lambda item: sum(item.requests.get(kind, 0) for kind in kinds)))
 
     lists, gets = count("LIST", "LIST uploads"), count("GET", "HEAD")
     return Extrapolation(
         objects,
         lists,
         gets,
-        line(lambda one: one.steps["scan"].wall),
-        line(lambda one: one.distant.wall),
-        line(lambda one: one.steps["scan"].cpu),
-        line(lambda one: one.steps["scan"].peak),
+        line(lambda item: item.steps["scan"].wall),
+        line(lambda item: item.distant.wall),
+        line(lambda item: item.steps["scan"].cpu),
+        line(lambda item: item.steps["scan"].peak),
         lists * LIST_PRICE + gets * GET_PRICE,
     )
 
@@ -305,15 +305,15 @@ def table(found: Sequence[Figures], latency: float) -> Table:
     """Lay the figures out."""
     drawn = Table(title="A look at a whole registry", title_justify="left")
     drawn.add_column("")
-    for one in found:
-        drawn.add_column(f"{one.objects:,} objects", justify="right")
+    for item in found:
+        drawn.add_column(f"{item.objects:,} objects", justify="right")
     for name in found[0].steps:
-        drawn.add_row(f"{name}, wall", *(f"{one.steps[name].wall:.2f} s" for one in found))
-        drawn.add_row(f"{name}, CPU", *(f"{one.steps[name].cpu:.2f} s" for one in found))
-        drawn.add_row(f"{name}, memory at most", *(f"{one.steps[name].peak:.0f} MiB" for one in found))
-    drawn.add_row(f"scan with {latency:g} ms, wall", *(f"{one.distant.wall:.2f} s" for one in found))
-    for name in sorted({kind for one in found for kind in one.requests}):
-        drawn.add_row(f"scan, {name} requests", *(f"{one.requests.get(name, 0):,}" for one in found))
+        drawn.add_row(f"{name}, wall", *(f"{item.steps[name].wall:.2f} s" for item in found))
+        drawn.add_row(f"{name}, CPU", *(f"{item.steps[name].cpu:.2f} s" for item in found))
+        drawn.add_row(f"{name}, memory at most", *(f"{item.steps[name].peak:.0f} MiB" for item in found))
+    drawn.add_row(f"scan with {latency:g} ms, wall", *(f"{item.distant.wall:.2f} s" for item in found))
+    for name in sorted({kind for item in found for kind in item.requests}):
+        drawn.add_row(f"scan, {name} requests", *(f"{item.requests.get(name, 0):,}" for item in found))
     return drawn
 
 
@@ -337,7 +337,7 @@ def save(path: Path, found: Sequence[Figures], large: Extrapolation, latency: fl
         "processors": os.cpu_count(),
         "latency": latency / 1000,
         "prices": {"LIST": LIST_PRICE, "GET": GET_PRICE},
-        "figures": [asdict(one) for one in found],
+        "figures": [asdict(item) for item in found],
         "extrapolation": asdict(large),
     }
     path.write_text(json.dumps(document, indent=1) + "\n")

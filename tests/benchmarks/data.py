@@ -26,7 +26,7 @@ def _blocks() -> tuple[bytes, ...]:
 
 
 def pieces(size: int) -> Iterator[bytes]:
-    """Give a stream of `size` bytes, a multiple of ``PIECE``, out of few pieces that are kept."""
+    """Return a stream of `size` bytes, a multiple of ``PIECE``, out of few pieces that are kept."""
     blocks = _blocks()
     return (blocks[number % _BLOCKS] for number in range(size // PIECE))
 

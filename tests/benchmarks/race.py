@@ -38,17 +38,17 @@ class Result:
     @property
     def wall(self) -> float:
         """The median, in seconds."""
-        return median(one.wall for one in self.rounds)
+        return median(item.wall for item in self.rounds)
 
     @property
     def cpu(self) -> float:
         """The median, in seconds."""
-        return median(one.cpu for one in self.rounds)
+        return median(item.cpu for item in self.rounds)
 
     @property
     def peak(self) -> float:
         """The median, in MiB."""
-        return median(one.peak for one in self.rounds)
+        return median(item.peak for item in self.rounds)
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ class Race:
             self._try(worker, result, WARM_UP)
             runs = [self._try(worker, result) for _ in range(trials)] if len(variants) > 1 else []
             if not result.error:
-                result.tried[variant] = median(one.wall for one in runs if one) if runs else 0.0
+                result.tried[variant] = median(run.wall for run in runs if run) if runs else 0.0
         if result.tried:
-            result.variant, result.error = min(result.tried, key=lambda one: result.tried[one]), ""
+            result.variant, result.error = min(result.tried, key=lambda item: result.tried[item]), ""
             self.workers[result.peer] = workers.pop(result.variant)
         for worker in workers.values():
             worker.stop()

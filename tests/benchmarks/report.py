@@ -29,7 +29,7 @@ def _quotient(value: float | None) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Give the version of each client."""
+    """Return the version of each client."""
     packages = {peer.package for peer in PEERS.values()} | {"botocore", "aiobotocore", "fsspec"}
     return {package: importlib.metadata.version(package) for package in sorted(packages)}
 

@@ -169,7 +169,7 @@ def _status(name: str) -> int:
 
 
 def _highest() -> int:
-    """Give the highest resident size of all time, in bytes."""
+    """Return the highest resident size of all time, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -52,7 +52,7 @@ def foreign(place: Place) -> DirFileSystem:
 
 
 def on_s3(name: str, place: Place) -> Face:
-    """Give one of `ON_S3`."""
+    """Return one of `ON_S3`."""
 
     def put(path: str, content: bytes) -> None:
         place.put(path[1:], content)
@@ -65,7 +65,7 @@ def on_s3(name: str, place: Place) -> Face:
 
 @contextlib.contextmanager
 def elsewhere(name: str, directory: Path) -> Iterator[Face]:
-    """Give one of `ELSEWHERE`."""
+    """Return one of `ELSEWHERE`."""
     if name == "memory driver":
         driver = MemoryDriver()
         yield Face(driver.put_content, driver)

@@ -55,7 +55,7 @@ def size(files: Files) -> int:
 
 
 def find(files: Files, *kinds: re.Pattern[str], **wanted: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """Give the paths of some kinds, as far as their parts are as wanted."""
+    """Return the paths of some kinds, as far as their parts are as wanted."""
     for path in files:
         for kind in kinds:
             match = kind.fullmatch(path)
@@ -86,7 +86,7 @@ def tags(files: Files, name: str) -> set[str]:
 
 
 def current(files: Files, name: str, tag: str) -> str | None:
-    """Give what a tag names, if it is a digest."""
+    """Return what a tag names, if it is a digest."""
     for path, _ in find(files, _CURRENT, name=name, tag=tag):
         text = files[path].decode("ascii", "replace")
         if re.fullmatch("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", text):
@@ -95,7 +95,7 @@ def current(files: Files, name: str, tag: str) -> str | None:
 
 
 def manifests(files: Files, name: str) -> dict[str, Any]:
-    """Give a repository's manifests, those of its revisions that have a blob."""
+    """Return a repository's manifests, those of its revisions that have a blob."""
     found = {}
     for _, match in find(files, _REVISION, name=name):
         digest = _part(match, "digest")
@@ -105,22 +105,22 @@ def manifests(files: Files, name: str) -> dict[str, Any]:
 
 
 def references(document: Any) -> list[str]:
-    """Give what a manifest keeps, in its own order; never its subject."""
+    """Return what a manifest keeps, in its own order; never its subject."""
     found = [layer["blobSum"] for layer in document.get("fsLayers", ())]
     descriptors = [document["config"]] if "config" in document else []
     for field in ("layers", "manifests", "blobs"):
         descriptors += document.get(field, ())
-    return found + [one["digest"] for one in descriptors]
+    return found + [descriptor["digest"] for descriptor in descriptors]
 
 
 def children(document: Any) -> list[str]:
-    """Give what an index has below it that is a manifest: a build cache has layers."""
+    """Return what an index has below it that is a manifest: a build cache has layers."""
     listed = document.get("manifests", ())
-    return [one["digest"] for one in listed if one["mediaType"] not in (*_LAYERS, *_CACHE_CONFIGS)]
+    return [item["digest"] for item in listed if item["mediaType"] not in (*_LAYERS, *_CACHE_CONFIGS)]
 
 
 def keeps(files: Files, name: str) -> set[str]:
-    """Give what a repository keeps from being garbage."""
+    """Return what a repository keeps from being garbage."""
     found = set()
     for digest, document in manifests(files, name).items():
         found |= {digest, *references(document)}
@@ -137,15 +137,15 @@ def collect(files: Files) -> Files:
 
 
 def owned(files: Files) -> set[str]:
-    """Give the manifests that repositories have."""
+    """Return the manifests that repositories have."""
     return {digest for name in repositories(files) for digest in manifests(files, name)}
 
 
 def lost(files: Files) -> set[str]:
-    """Give the manifests that are garbage; what a layer's link leads to was pushed as a layer."""
+    """Return the manifests that are garbage; what a layer's link leads to was pushed as a layer."""
     found = set()
     layers = {_part(match, "digest") for _, match in find(files, _LAYER)}
-    for path, match in find({one: files[one] for one in files.keys() - collect(files).keys()}, _BLOB):
+    for path, match in find({item: files[item] for item in files.keys() - collect(files).keys()}, _BLOB):
         with contextlib.suppress(ValueError):
             document = json.loads(files[path])
             if isinstance(document, dict) and document.get("schemaVersion"):
@@ -158,7 +158,11 @@ def adrift(files: Files) -> set[str]:
     found = set()
     for name in repositories(files):
         targets = {current(files, name, tag) for tag in tags(files, name)}
-        found |= {one for one in targets if one and link_path(name, "_manifests/revisions", one) not in files}
+        found |= {
+            target
+            for target in targets
+            if target and link_path(name, "_manifests/revisions", target) not in files
+        }
     return {digest for digest in found if blob_path(digest) in files}
 
 
@@ -204,7 +208,7 @@ def without_repository(files: Files, name: str) -> Files:
 
 
 def led(files: Files, name: str, top: str | None) -> set[str]:
-    """Give the manifests of a repository that one leads to."""
+    """Return the manifests of a repository that one leads to."""
     there = manifests(files, name)
     if top not in there:
         return set()
@@ -216,7 +220,7 @@ def led(files: Files, name: str, top: str | None) -> set[str]:
 
 def without_tag(files: Files, name: str, tag: str) -> Files:
     """Remove a tag, and the manifests that nothing else leads to."""
-    leading = {one: led(files, name, current(files, name, one)) for one in tags(files, name)}
+    leading = {item: led(files, name, current(files, name, item)) for item in tags(files, name)}
     untagged = manifests(files, name).keys() - {digest for found in leading.values() for digest in found}
     kept = {digest for one, found in leading.items() if one != tag for digest in found}
     for top in untagged:
@@ -258,8 +262,8 @@ def tag_reach(files: Files, name: str, tag: str) -> set[str]:
     there = manifests(files, name)
     return {
         digest
-        for one in led(files, name, current(files, name, tag))
-        for digest in (one, *references(there[one]))
+        for item in led(files, name, current(files, name, tag))
+        for digest in (item, *references(there[item]))
     }
 
 
@@ -268,9 +272,9 @@ def tag_sums(files: Files, name: str, tag: str) -> Sums:
     others = {
         digest
         for other in repositories(files)
-        for one in tags(files, other)
-        if (other, one) != (name, tag)
-        for digest in tag_reach(files, other, one)
+        for item in tags(files, other)
+        if (other, item) != (name, tag)
+        for digest in tag_reach(files, other, item)
     }
     freed = size(collect(files)) - size(collect(without_tag(files, name, tag)))
     whole = logical(files, name, led(files, name, current(files, name, tag)))
@@ -300,7 +304,7 @@ def digest_of(data: bytes, algorithm: str = "sha256") -> str:
 
 
 def link_path(name: str, kind: str, digest: str, behind: str = "link") -> str:
-    """Give the path of a link; `kind` is "_layers", "_manifests/revisions" and so on."""
+    """Return the path of a link; `kind` is "_layers", "_manifests/revisions" and so on."""
     return f"{TOP}/repositories/{name}/{kind}/{digest.replace(':', '/')}/{behind}"
 
 
@@ -445,8 +449,8 @@ def example() -> Files:
     def manifest(name: str, document: dict[str, Any], *tagged: str) -> str:
         digest = blob(json.dumps({"schemaVersion": 2, **document}).encode())
         files[link_path(name, "_manifests/revisions", digest)] = digest.encode()
-        for one in references(document) if "manifests" not in document else ():
-            files[link_path(name, "_layers", one)] = one.encode()
+        for reference in references(document) if "manifests" not in document else ():
+            files[link_path(name, "_layers", reference)] = reference.encode()
         for tag in tagged:
             files[current_path(name, tag)] = digest.encode()
             files[link_path(name, f"_manifests/tags/{tag}/index", digest)] = digest.encode()
@@ -462,7 +466,7 @@ def example() -> Files:
     for name in ("team/app", "team/app/sub"):
         index = manifest(
             name,
-            {"manifests": [_descriptor(one, f"{OCI}.manifest.v1+json", 1) for one in (amd, arm)]},
+            {"manifests": [_descriptor(item, f"{OCI}.manifest.v1+json", 1) for item in (amd, arm)]},
             "latest",
         )
     manifest("team/app", {"manifests": [_descriptor(index, f"{OCI}.index.v1+json", 1)]}, "nested")

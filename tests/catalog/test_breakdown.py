@@ -29,8 +29,10 @@ def without_manifest(files: Files, name: str, digest: str) -> Files:
     others = there.keys() - led - child - {digest}
     kept = led | {below for top in others for below in tree.led(files, name, top)}
     gone = set()
-    for one in (tree.led(files, name, digest) or {digest}) - kept:
-        gone |= {path for path, _ in tree.find(files, tree._REVISION, tree._SIGNATURE, name=name, digest=one)}
+    for item in (tree.led(files, name, digest) or {digest}) - kept:
+        gone |= {
+            path for path, _ in tree.find(files, tree._REVISION, tree._SIGNATURE, name=name, digest=item)
+        }
     return {path: content for path, content in files.items() if path not in gone}
 
 
@@ -65,7 +67,9 @@ def check(found: Breakdown, files: Files) -> None:
                 tree.collect(without_manifest(files, name, digest))
             )
             assert manifest.freed_bytes == freed, digest
-    alone = sum(one.freed_bytes for one in found.tags) + sum(one.freed_bytes or 0 for one in found.manifests)
+    alone = sum(item.freed_bytes for item in found.tags) + sum(
+        item.freed_bytes or 0 for item in found.manifests
+    )
     assert alone <= whole.freed_bytes
 
 
@@ -75,8 +79,8 @@ def test_every_sum_is_what_a_deletion_shows(files: Files) -> None:
     assume(files)
     with in_memory(files) as fs:
         catalog = Catalog(fs)
-        for one in catalog.repositories:
-            check(catalog.usage_of(one.repository), files)
+        for repository in catalog.repositories:
+            check(catalog.usage_of(repository.repository), files)
 
 
 @pytest.fixture
@@ -93,13 +97,13 @@ def test_an_untagged_image_frees_what_it_alone_has(made: Shop) -> None:
     with in_memory(made.files) as fs:
         found = Catalog(fs).usage_of("library/hello")
     check(found, made.files)
-    by_digest = {one.digest: one for one in found.manifests}
+    by_digest = {manifest.digest: manifest for manifest in found.manifests}
     assert by_digest[made.digests["left"]].role == "untagged"
-    assert {one.digest for one in found.manifests} == {made.digests["left"]}
-    base = next(one for one in found.blobs if one.digest == made.digests["base"])
+    assert {manifest.digest for manifest in found.manifests} == {made.digests["left"]}
+    base = next(blob for blob in found.blobs if blob.digest == made.digests["base"])
     assert (base.tags, base.repositories) == (("1.0", "latest"), ("team/app",))
     assert made.digests["left"] in base.manifests
-    own = next(one for one in found.blobs if one.digest == made.digests["layer"])
+    own = next(blob for blob in found.blobs if blob.digest == made.digests["layer"])
     assert (own.relation, own.tags, own.manifests) == ("layer", (), (made.digests["left"],))
 
 
@@ -107,10 +111,12 @@ def test_children_and_referrers_are_no_untagged_images(made: Shop) -> None:
     with in_memory(made.files) as fs:
         found = Catalog(fs).usage_of("multi/arch")
     check(found, made.files)
-    roles = Counter(one.role for one in found.manifests)
+    roles = Counter(manifest.role for manifest in found.manifests)
     assert roles == {"child": 3, "referrer": 1}
-    assert {one.of for one in found.manifests} == {made.digests["index"]}
-    assert {one.freed_bytes is None for one in found.manifests if one.role == "child"} == {True}
+    assert {manifest.of for manifest in found.manifests} == {made.digests["index"]}
+    assert {manifest.freed_bytes is None for manifest in found.manifests if manifest.role == "child"} == {
+        True
+    }
 
 
 def test_an_untagged_index_goes_with_its_children(made: Shop) -> None:
@@ -118,10 +124,10 @@ def test_an_untagged_index_goes_with_its_children(made: Shop) -> None:
     for path in [path for path in made.files if "/tags/1.0/" in path and "multi/arch" in path]:
         del made.files[path]
     with in_memory(made.files) as fs:
-        found = {one.digest: one for one in Catalog(fs).usage_of("multi/arch").manifests}
-    children = [one for one in found.values() if one.role == "child"]
+        found = {manifest.digest: manifest for manifest in Catalog(fs).usage_of("multi/arch").manifests}
+    children = [item for item in found.values() if item.role == "child"]
     assert found[index].role == "untagged"
-    assert (found[index].freed_bytes or 0) >= sum(one.stored_bytes for one in children) > 0
+    assert (found[index].freed_bytes or 0) >= sum(child.stored_bytes for child in children) > 0
 
 
 def test_what_is_missing_has_no_bytes(made: Shop) -> None:
@@ -130,9 +136,9 @@ def test_what_is_missing_has_no_bytes(made: Shop) -> None:
     del made.files[BlobData(revision).path]
     with in_memory(made.files) as fs:
         found = Catalog(fs).usage_of("library/hello")
-    base = next(one for one in found.blobs if one.digest == made.digests["base"])
+    base = next(blob for blob in found.blobs if blob.digest == made.digests["base"])
     assert (base.size, base.missing) == (0, True)
-    dangling = next(one for one in found.manifests if one.digest == revision)
+    dangling = next(manifest for manifest in found.manifests if manifest.digest == revision)
     link = ManifestRevisionLink("library/hello", revision).path
     assert dangling.freed_bytes == len(made.files[link])
 

@@ -43,8 +43,8 @@ RECORDS = ("repositories", "tags", "manifests", "references", "blobs", "uploads"
 
 
 def records(catalog: Catalog, *, times: bool) -> dict[str, list[dict[str, Any]]]:
-    """Give all records as plain values, with the times of files or without."""
-    found = {name: [asdict(one) for one in getattr(catalog, name)] for name in RECORDS}
+    """Return all records as plain values, with the times of files or without."""
+    found = {name: [asdict(item) for item in getattr(catalog, name)] for name in RECORDS}
     for rows in found.values():
         for row in rows:
             row.pop("age", None)  # it depends on when it was looked at
@@ -69,12 +69,12 @@ def test_the_same_records_on_s3(raw: Place, in_a_dictionary: dict[str, Any]) -> 
     for path, content in tree().files.items():
         raw.put(path[1:], content)
     catalogs = [Catalog(on_s3(name, raw).beneath) for name in ON_S3]
-    first, *others = [records(one, times=True) for one in catalogs]
-    assert all(one == first for one in others), "to the second of each file's time"
-    assert all(one.snapshot.bytes == sum(map(len, tree().files.values())) for one in catalogs)
-    assert [one.changes for one in catalogs] == [[], [], []]
+    first, *others = [records(catalog, times=True) for catalog in catalogs]
+    assert all(other == first for other in others), "to the second of each file's time"
+    assert all(catalog.snapshot.bytes == sum(map(len, tree().files.values())) for catalog in catalogs)
+    assert [catalog.changes for catalog in catalogs] == [[], [], []]
     assert records(catalogs[0], times=False) == in_a_dictionary
-    findings = [one.fsck(verify=True) for one in catalogs]
+    findings = [catalog.fsck(verify=True) for catalog in catalogs]
     assert findings[0] == findings[1] == findings[2]
     assert findings[0]
 
@@ -94,7 +94,7 @@ def test_what_the_records_tell(options: dict[str, Any]) -> None:
     store(driver)
     catalog = Catalog(driver)
     assert repr(catalog) == f"Catalog('regfs://{options['bucket']}/')"
-    by_name = {one.name: one for one in catalog.repositories}
+    by_name = {repository.name: repository for repository in catalog.repositories}
     assert set(by_name) == {
         *("team/app0", "team/app1", "team/app2", "other", "multi", "old/schema1", "broken", "pushing"),
         "only/pending",
@@ -105,30 +105,30 @@ def test_what_the_records_tell(options: dict[str, Any]) -> None:
         for path, content in tree().files.items()
         if (spec := parse(path)) and getattr(spec, "repository", "") == "team/app0"
     )
-    kinds = Counter(one.kind for one in catalog.manifests)
+    kinds = Counter(manifest.kind for manifest in catalog.manifests)
     assert set(kinds) == {"image", "index", "artifact", "schema1", ""}
-    arm = next(one for one in catalog.manifests if one.platform == "linux/arm/v7")
+    arm = next(manifest for manifest in catalog.manifests if manifest.platform == "linux/arm/v7")
     assert (arm.kind, arm.repositories, arm.tags) == ("image", 1, 0), "as the index tells"
-    latest = next(one for one in catalog.tags if (one.repository, one.name) == ("team/app0", "latest"))
+    latest = next(tag for tag in catalog.tags if (tag.repository, tag.name) == ("team/app0", "latest"))
     assert latest.digest in {digest for digest, _ in latest.history}
     assert len(latest.history) == 2
     assert [when for _, when in latest.history] == sorted(when for _, when in latest.history)
-    problems = {one.name: one.problem for one in catalog.tags if one.repository == "broken"}
+    problems = {tag.name: tag.problem for tag in catalog.tags if tag.repository == "broken"}
     assert problems == {
         "damaged": "",
         "empty": "its link is empty",
         "no-current": "it has no current link",
         "target-gone": "",
     }
-    base = Counter(one.repositories for one in catalog.blobs)
+    base = Counter(blob.repositories for blob in catalog.blobs)
     assert base[5] == 1, "the base layer is needed by five repositories"
-    pending = next(one for one in catalog.uploads if one.repository == "only/pending")
+    pending = next(upload for upload in catalog.uploads if upload.repository == "only/pending")
     assert pending.path == UploadData("only/pending", "two").path
     assert pending.files == 0
     assert (pending.pending_bytes or 0) > 5_000_000
-    assert [one.size for one in catalog.manifests if "more than a registry takes" in one.problem] == [
-        LARGEST + 1
-    ]
+    assert [
+        manifest.size for manifest in catalog.manifests if "more than a registry takes" in manifest.problem
+    ] == [LARGEST + 1]
 
 
 def test_refresh_and_what_is_read_once(proxied_options: dict[str, Any], proxy: CountingProxy) -> None:
@@ -193,14 +193,14 @@ def test_requests(proxied_options: dict[str, Any], proxy: CountingProxy) -> None
 
 def sorted_requests(proxy: CountingProxy) -> tuple[int, int, dict[str, int]]:
     """Count listings, those of uploads, and files that were read; all by GET, and none twice."""
-    seen = Counter((one.method, one.path, tuple(one.query.items())) for one in proxy.requests)
+    seen = Counter((request.method, request.path, tuple(request.query.items())) for request in proxy.requests)
     assert {method for method, _, _ in seen} == {"GET"}
     assert set(seen.values()) == {1}
-    lists = sum("list-type" in one.query for one in proxy.requests)
-    uploads = sum("uploads" in one.query for one in proxy.requests)
+    lists = sum("list-type" in request.query for request in proxy.requests)
+    uploads = sum("uploads" in request.query for request in proxy.requests)
     files: Counter[str] = Counter()
-    for one in proxy.requests:
-        match parse(one.path[one.path.find(ROOT) :]):
+    for request in proxy.requests:
+        match parse(request.path[request.path.find(ROOT) :]):
             case BlobData():
                 files["blobs"] += 1
             case LayerLink():
@@ -228,10 +228,10 @@ def test_any_tree(files: Files) -> None:
             return
         assert snapshot.bytes == registry_tree.size(files)
         assert snapshot.files == len(files)
-        assert {str(one.digest): one.size for one in catalog.blobs} == registry_tree.blobs(files)
-        assert {one.name for one in catalog.repositories} == registry_tree.repositories(files)
+        assert {str(blob.digest): blob.size for blob in catalog.blobs} == registry_tree.blobs(files)
+        assert {item.name for item in catalog.repositories} == registry_tree.repositories(files)
         for repository in catalog.repositories:
-            named = {one.name: one.digest for one in catalog.tags if one.repository == repository.name}
+            named = {item.name: item.digest for item in catalog.tags if item.repository == repository.name}
             assert set(named) == registry_tree.tags(files, repository.name)
             for tag, digest in named.items():
                 wanted = registry_tree.current(files, repository.name, tag)
@@ -247,15 +247,17 @@ def test_any_tree(files: Files) -> None:
 def check_findings(catalog: Catalog, files: Files) -> None:
     """Compare what a pull gets by the findings with what is there."""
     findings = catalog.fsck(verify=True)
-    assert findings == sorted(findings, key=lambda one: (one.repository, one.path, one.kind, one.detail))
+    assert findings == sorted(
+        findings, key=lambda finding: (finding.repository, finding.path, finding.kind, finding.detail)
+    )
     assert len(set(findings)) == len(findings)
-    assert all((one.severity == "warning") == one.pull.startswith("works") for one in findings)
-    dangling = {one.path for one in findings if one.kind == "dangling-link"}
+    assert all((finding.severity == "warning") == finding.pull.startswith("works") for finding in findings)
+    dangling = {finding.path for finding in findings if finding.kind == "dangling-link"}
     for link in catalog.links:
         if link.digest is not None:
             there = registry_tree.blob_path(str(link.digest)) in files
             assert (link.path in dangling) == (not there), link.path
-    missing = {(one.repository, one.path) for one in findings if one.kind == "missing-blob"}
+    missing = {(finding.repository, finding.path) for finding in findings if finding.kind == "missing-blob"}
     wanted, lacking = set(), set()
     for name in registry_tree.repositories(files):
         read = registry_tree.manifests(files, name)
@@ -266,14 +268,16 @@ def check_findings(catalog: Catalog, files: Files) -> None:
                 read[str(digest)] = None
         for digest in read:
             manifest = catalog.snapshot.manifests[Digest.parse(digest)]
-            for one in manifest.manifest.references if manifest.manifest else ():
-                path = BlobData(one.digest).path
-                if one.relation == "manifest" and not {
-                    ManifestRevisionLink(name, one.digest).path,
-                    LayerLink(name, one.digest).path,
+            for reference in manifest.manifest.references if manifest.manifest else ():
+                path = BlobData(reference.digest).path
+                if reference.relation == "manifest" and not {
+                    ManifestRevisionLink(name, reference.digest).path,
+                    LayerLink(name, reference.digest).path,
                 } & set(files):
-                    lacking.add((name, ManifestRevisionLink(name, one.digest).path))
-                elif one.relation != "subject" and not one.foreign and path not in files:
+                    lacking.add((name, ManifestRevisionLink(name, reference.digest).path))
+                elif reference.relation != "subject" and not reference.foreign and path not in files:
                     wanted.add((name, path))
     assert missing == wanted
-    assert lacking <= {(one.repository, one.path) for one in findings if one.kind == "missing-revision"}
+    assert lacking <= {
+        (finding.repository, finding.path) for finding in findings if finding.kind == "missing-revision"
+    }

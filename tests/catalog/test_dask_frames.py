@@ -84,8 +84,8 @@ def assert_same(frames: Frames, parts: dict[str, Any], computed: dict[str, Any])
         wanted = frames[name]
         lazy = parts[name].dtypes
         assert list(lazy.index) == list(wanted.columns)
-        assert [str(one) for one in lazy] == [str(one) for one in table.dtypes]
-        assert [str(one) for one in lazy] == [str(one) for one in wanted.dtypes]
+        assert [str(item) for item in lazy] == [str(dtype) for dtype in table.dtypes]
+        assert [str(item) for item in lazy] == [str(dtype) for dtype in wanted.dtypes]
         if name == "uploads":  # the ages are those of two looks
             begun = frames.catalog.snapshot.started
             assert ((table["started"] + table["age"] - begun).abs() < pd.Timedelta("5min")).all()
@@ -126,10 +126,10 @@ class TestOnACluster:
     def test_partitions_are_of_digests_that_begin_alike(self, place: Place) -> None:
         blobs = DaskFrames(regfs.create("s3", place.options), 4).blobs
         parts = compute(*blobs.partitions)
-        starts = [{one[7] for one in part["digest"] if one.startswith("sha256")} for part in parts]
+        starts = [{item[7] for item in part["digest"] if item.startswith("sha256")} for part in parts]
         for quarter, found in zip(("0123", "4567", "89ab", "cdef"), starts, strict=True):
             assert found <= set(quarter)
-        assert [one.partition(":")[0] for one in parts[0]["digest"]][:2] == ["blake3", "sha256"]
+        assert [item.partition(":")[0] for item in parts[0]["digest"]][:2] == ["blake3", "sha256"]
         assert parts[3]["digest"].iloc[-1].startswith("sha512:")
 
     def test_what_dask_makes_of_them(self, place: Place, tmp_path: Path) -> None:
@@ -232,8 +232,8 @@ class TestReading:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options["secretkey"])
         bare = {name: one for name, one in options.items() if name not in ("accesskey", "secretkey")}
         parts = parts_of(DaskFrames(regfs.RegistryFileSystem(**bare), 2))
-        for one in parts.values():
-            graph = pickle.dumps(dict(one.dask))
+        for part in parts.values():
+            graph = pickle.dumps(dict(part.dask))
             assert options["accesskey"].encode() not in graph
             assert options["secretkey"].encode() not in graph
         with (

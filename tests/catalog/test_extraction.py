@@ -453,7 +453,7 @@ def laid_by_hand(layers: list[bytes], work: Path) -> Path:
         unpacked = work / f"layer{number}"
         with tarfile.open(work / "archive") as archive:
             archive.extractall(unpacked, filter="fully_trusted")
-            members = [one.name for one in archive if not posixpath.basename(one.name).startswith(".wh.")]
+            members = [item.name for item in archive if not posixpath.basename(item.name).startswith(".wh.")]
         made = {
             unpacked,
             *(path for name in members for path in (unpacked / name, *(unpacked / name).parents)),
@@ -465,7 +465,7 @@ def laid_by_hand(layers: list[bytes], work: Path) -> Path:
                 if name == ".wh..wh..opq":
                     for other in at.iterdir() if at.is_dir() and not at.is_symlink() else ():
                         remove(other)
-                elif name.startswith(".wh.") and not any(one.is_symlink() for one in (at, *at.parents)):
+                elif name.startswith(".wh.") and not any(item.is_symlink() for item in (at, *at.parents)):
                     remove(at / name[4:])
         for place, directories, names in walked:
             at = root / place.relative_to(unpacked)

@@ -86,7 +86,7 @@ class TestEvery:
     def test_has_the_same_categories_wherever_a_repository_is_named(
         self, frames: Frames, catalog: Catalog, name: str
     ) -> None:
-        made, names = frames[name], [one.name for one in catalog.repositories]
+        made, names = frames[name], [repository.name for repository in catalog.repositories]
         for column in {"repository", "other"} & set(made.columns):
             assert list(made[column].cat.categories) == names
 
@@ -97,10 +97,10 @@ class TestRows:
 
     def test_repositories(self, frames: Frames, catalog: Catalog) -> None:
         made = frames.repositories
-        assert list(made["repository"]) == [one.repository for one in catalog.repositories]
+        assert list(made["repository"]) == [repository.repository for repository in catalog.repositories]
         counts = ("tags", "manifests", "layers", "uploads", "files")
         for name in (*counts, "stored_bytes", "link_bytes", "upload_bytes", "pending_bytes"):
-            assert list(made[name]) == [getattr(one, name) for one in catalog.repositories]
+            assert list(made[name]) == [getattr(repository, name) for repository in catalog.repositories]
         assert list(made["stored_bytes"]) == list(frames.usage_repositories["stored_bytes"])
         pending = made.set_index("repository").loc["only/pending"]
         assert pending["modified"] is pd.NaT
@@ -109,7 +109,7 @@ class TestRows:
     def test_tags(self, frames: Frames, catalog: Catalog) -> None:
         made = frames.tags
         named = made[["repository", "tag"]].itertuples(index=False, name=None)
-        assert list(named) == [(one.repository, one.name) for one in catalog.tags]
+        assert list(named) == [(tag.repository, tag.name) for tag in catalog.tags]
         broken = made[made["repository"] == "broken"].set_index("tag")
         assert broken["digest"].isna().to_dict() == {
             "damaged": False,
@@ -132,7 +132,7 @@ class TestRows:
 
     def test_manifests(self, frames: Frames, catalog: Catalog) -> None:
         made = frames.manifests.set_index("digest")
-        assert list(made.index) == [str(one.digest) for one in catalog.manifests]
+        assert list(made.index) == [str(manifest.digest) for manifest in catalog.manifests]
         assert dict(made["kind"].value_counts()) == {"image": 9, "index": 5, "artifact": 1, "schema1": 1}
         assert made["problem"].notna().sum() == made["kind"].isna().sum() == 2
         images = made[(made["kind"] == "image") & (made["repositories"] == 1)]
@@ -143,7 +143,7 @@ class TestRows:
         [artifact] = made[made["kind"] == "artifact"].to_dict("records")
         assert artifact["subject"] in made.index
         assert artifact["role"] == "referrer"
-        assert list(made["role"]) == [one.role for one in catalog.manifests]
+        assert list(made["role"]) == [manifest.role for manifest in catalog.manifests]
         assert set(made["role"]) == {"child", "referrer", "tagged", "untagged"}
         assert artifact["artifact_type"] == "application/x.sbom"
         assert artifact["content_size"] == 2 + 4 + 4
@@ -161,7 +161,7 @@ class TestRows:
 
     def test_blobs_add_up(self, frames: Frames, catalog: Catalog) -> None:
         made = frames.blobs
-        assert made["size"].sum() == sum(one.size for one in catalog.blobs)
+        assert made["size"].sum() == sum(blob.size for blob in catalog.blobs)
         assert made["digest"].is_monotonic_increasing
         assert made["modified"].max() <= pd.Timestamp.now("UTC")
         orphans = made[made["repositories"] == 0]["digest"]
@@ -189,9 +189,9 @@ class TestRows:
         assert whole["link_bytes"].sum() == usage.totals.link_bytes
         assert (whole["stored_bytes"] == whole["unique_bytes"] + whole["shared_bytes"]).all()
         tags = frames.usage_tags
-        assert list(tags["freed_bytes"]) == [one.freed_bytes for one in usage.tags]
+        assert list(tags["freed_bytes"]) == [tag.freed_bytes for tag in usage.tags]
         assert len(tags) == len(frames.tags)
-        pairs = [(one.repository, one.other, one.bytes) for one in usage.sharing()]
+        pairs = [(item.repository, item.other, item.bytes) for item in usage.sharing()]
         shared = frames.sharing[["repository", "other", "bytes"]].itertuples(index=False, name=None)
         assert list(shared) == pairs
         growth = frames.growth
@@ -200,7 +200,7 @@ class TestRows:
 
     def test_findings(self, frames: Frames, catalog: Catalog) -> None:
         made, found = frames.findings, catalog.fsck()
-        assert list(made["detail"].fillna("")) == [one.detail for one in found]
+        assert list(made["detail"].fillna("")) == [item.detail for item in found]
         assert "broken" in set(made["repository"])
 
 

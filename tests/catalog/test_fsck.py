@@ -128,7 +128,7 @@ def test_links_that_are_lost_are_an_error(registry: Registry) -> None:
     assert lost.advice.startswith("restore the links")
     registry.driver.put_content(DATABASE_LOCK, b'{"version":1}')
     with pytest.warns(regfs.MetadataDatabaseWarning):
-        assert [one.kind for one in registry.findings()] == ["metadata-in-database"]
+        assert [finding.kind for finding in registry.findings()] == ["metadata-in-database"]
 
 
 def test_the_tags_that_a_finding_breaks_are_bounded(registry: Registry) -> None:
@@ -166,8 +166,8 @@ def test_a_layer_of_many_manifests_is_told_once_for_each_repository(registry: Re
     for number, image in enumerate(images):
         store_image(registry.driver, image, f"app{number // 3}", f"v{number}")
     registry.delete(BlobData(images[0].layer_digests[0]))
-    found = [one for one in registry.findings() if one.kind == "missing-blob"]
-    assert [one.repository for one in found] == ["app0", "app1"]
+    found = [finding for finding in registry.findings() if finding.kind == "missing-blob"]
+    assert [item.repository for item in found] == ["app0", "app1"]
     assert found[0].detail.endswith(" and 2 more")
 
 
@@ -207,7 +207,7 @@ def test_links_of_every_kind_with_every_content(registry: Registry, content: byt
     ]
     for spec in specs:
         registry.put(spec, content)
-    found = {one.path: (one.kind, one.severity) for one in registry.findings()}
+    found = {finding.path: (finding.kind, finding.severity) for finding in registry.findings()}
     assert found == {
         spec.path: (kind, "warning" if spec in (specs[1], specs[3], specs[5]) else "error") for spec in specs
     }
@@ -226,16 +226,19 @@ def test_tags(registry: Registry) -> None:
     registry.put(TagCurrentLink(NAME, "foreign"), other)
     registry.put(TagIndexLink(NAME, "lost", registry.digest), registry.digest)
     registry.put(TagCurrentLink(NAME, "gone"), Digest.of(b"gone"))
-    found = {one.path.split("/")[-3]: (one.kind, one.severity, one.pull) for one in registry.findings()}
+    found = {
+        finding.path.split("/")[-3]: (finding.kind, finding.severity, finding.pull)
+        for finding in registry.findings()
+    }
     nothing = "fails: the registry answers 404 MANIFEST_UNKNOWN"
     assert {tag: what for tag, what in found.items() if tag in ("foreign", "gone")} == {
         "foreign": ("tag-without-revision", "error", nothing),
         "gone": ("dangling-link", "error", nothing),
     }
-    lost = next(one for one in registry.findings() if one.kind == "tag-without-current")
+    lost = next(finding for finding in registry.findings() if finding.kind == "tag-without-current")
     assert (lost.path, lost.pull) == (TagCurrentLink(NAME, "lost").path, nothing)
     # The repository has none of what the foreign manifest refers to.
-    assert "missing-link" in {one.kind for one in registry.findings()}
+    assert "missing-link" in {finding.kind for finding in registry.findings()}
 
 
 def test_a_reference_without_a_link(registry: Registry) -> None:
@@ -254,7 +257,7 @@ def index_over(*children: dict[str, Any]) -> bytes:
 
 
 def child(data: bytes, platform: str = "") -> dict[str, Any]:
-    """Give the descriptor of a manifest, for a platform as "linux/arm64"."""
+    """Return the descriptor of a manifest, for a platform as "linux/arm64"."""
     parts = dict(zip(("os", "architecture"), platform.split("/"), strict=False)) if platform else None
     return described(Digest.of(data), len(data), platform=parts)
 
@@ -289,11 +292,11 @@ def test_an_index_that_lacks_some_platforms(registry: Registry) -> None:
     """As copies leave it: it can be pulled, though not for every platform."""
     here = child(registry.image.manifest, "linux/amd64")
     index = registry.manifest(index_over(here, child(b"a", "linux/arm64"), child(b"b", "windows/amd64")))
-    assert [told(one) for one in registry.findings()] == sorted(
+    assert [told(finding) for finding in registry.findings()] == sorted(
         ("missing-revision", "warning", ManifestRevisionLink(NAME, Digest.of(data)).path, NAME)
         for data in (b"a", b"b")
     )
-    found = next(one for one in registry.findings() if "arm64" in one.detail)
+    found = next(finding for finding in registry.findings() if "arm64" in finding.detail)
     of = f"it is the manifest for linux/arm64 of index {index}"
     assert found.detail == f"{of}, of which the repository has 1 of 3 manifests"
     fails = "fails for linux/arm64: the registry answers 404 MANIFEST_UNKNOWN"
@@ -301,7 +304,9 @@ def test_an_index_that_lacks_some_platforms(registry: Registry) -> None:
 
     # The blob may be there, of another repository: nothing changes for a pull of this one.
     registry.manifest(b"a", "elsewhere")
-    assert [one.severity for one in registry.findings() if one.repository == NAME] == ["warning"] * 2
+    assert [finding.severity for finding in registry.findings() if finding.repository == NAME] == [
+        "warning"
+    ] * 2
 
 
 def test_a_child_that_is_lost_is_an_error(registry: Registry) -> None:
@@ -333,7 +338,7 @@ def test_attestations_are_nothing_that_anybody_runs(registry: Registry) -> None:
     # An attestation alone makes no index that can be pulled.
     statement = registry.image.manifest
     registry.manifest(index_over(child(b"gone", "linux/amd64"), child(statement, "unknown/unknown")))
-    found = next(one for one in registry.findings() if one.repository == NAME)
+    found = next(finding for finding in registry.findings() if finding.repository == NAME)
     assert (found.kind, found.severity) == ("missing-revision", "error")
 
 
@@ -379,10 +384,13 @@ def test_a_build_cache_is_healthy(registry: Registry, monkeypatch: pytest.Monkey
     monkeypatch.setattr(registry.driver, "get_content", noting)
     assert registry.findings(verify=False) == []
     assert BlobData(cache).path in read
-    assert {BlobData(Digest.parse(one["digest"])).path for one in children}.isdisjoint(read)
+    assert {BlobData(Digest.parse(item["digest"])).path for item in children}.isdisjoint(read)
     catalog = Catalog(registry.driver)
     assert catalog.orphans(0).blobs == ()
-    assert {one.relation for one in catalog.references if one.manifest == cache} == {"layer", "config"}
+    assert {reference.relation for reference in catalog.references if reference.manifest == cache} == {
+        "layer",
+        "config",
+    }
 
 
 def test_a_layer_of_a_build_cache_that_a_tag_names_is_still_a_layer(registry: Registry) -> None:
@@ -400,14 +408,14 @@ def test_the_layers_of_a_build_cache_are_checked_as_layers(registry: Registry) -
     one, two, three = (Digest.of(name) for name in (b"one", b"two", b"three"))
     registry.delete(BlobData(one), LayerLink(NAME, two))
     registry.put(BlobData(three), b"cut")
-    found = {(one.kind, one.path): one for one in registry.findings(verify=False)}
+    found = {(finding.kind, finding.path): finding for finding in registry.findings(verify=False)}
     assert set(found) == {
         ("missing-blob", BlobData(one).path),
         ("dangling-link", LayerLink(NAME, one).path),
         ("missing-link", LayerLink(NAME, two).path),
         ("wrong-size", BlobData(three).path),
     }
-    assert {one.severity for one in found.values()} == {"error"}
+    assert {item.severity for item in found.values()} == {"error"}
     missing = found["missing-blob", BlobData(one).path]
     assert missing.detail == f"it is a layer of manifest {cache}"
     assert missing.pull == "fails: the registry answers 404 BLOB_UNKNOWN"
@@ -418,7 +426,7 @@ def test_what_is_a_child_here_and_a_layer_there(registry: Registry) -> None:
     here = child(registry.image.manifest, "linux/amd64")
     registry.manifest(index_over(here, child(registry.image.layers[0], "linux/arm64")))
     registry.delete(LayerLink(NAME, registry.layer), BlobData(registry.layer))
-    found = {one.kind: one.severity for one in registry.findings()}
+    found = {finding.kind: finding.severity for finding in registry.findings()}
     assert found == {"missing-revision": "warning", "missing-blob": "error", "missing-link": "error"}
 
 
@@ -484,9 +492,9 @@ def test_a_check_leaves_out_what_is_known(registry: Registry) -> None:
     registry.delete(BlobData(registry.layer))
     registry.manifest(index_over(child(registry.image.manifest), child(b"gone", "linux/arm64")))
     catalog = Catalog(registry.driver)
-    assert {one.kind for one in catalog.fsck()} == {"missing-blob", "dangling-link", "missing-revision"}
+    assert {item.kind for item in catalog.fsck()} == {"missing-blob", "dangling-link", "missing-revision"}
     left = catalog.fsck(ignore=["missing-revision:team/*", "missing-blob:elsewhere"])
-    assert {one.kind for one in left} == {"missing-blob", "dangling-link"}
+    assert {item.kind for item in left} == {"missing-blob", "dangling-link"}
     every: list[str | Ignore] = ["missing-revision", Ignore("missing-blob"), "dangling-link:*"]
     assert catalog.fsck(ignore=every) == []
 
@@ -513,7 +521,11 @@ def test_sizes(registry: Registry) -> None:
     assert told(found) == ("wrong-size", "error", BlobData(registry.digest).path, NAME)
     assert f"{len(registry.image.manifest)} bytes, not 5" in found.detail
     registry.put(BlobData(registry.layer), b"cut")
-    found = next(one for one in registry.findings(verify=False) if one.path == BlobData(registry.layer).path)
+    found = next(
+        finding
+        for finding in registry.findings(verify=False)
+        if finding.path == BlobData(registry.layer).path
+    )
     assert found.kind == "wrong-size"
     assert found.pull.startswith("fails: the registry answers 200")
 
@@ -528,7 +540,7 @@ def test_digests(registry: Registry) -> None:
     unknown = Digest("blake3", "a" * 64)
     registry.put(BlobData(unknown), b"whatever")
     assert registry.findings(verify=False) == [], "what is not read is not compared"
-    found = {told(one) for one in registry.findings()}
+    found = {told(finding) for finding in registry.findings()}
     assert found == {
         ("wrong-digest", "error", BlobData(registry.layer).path, NAME),
         ("wrong-digest", "warning", BlobData(orphan).path, ""),
@@ -539,7 +551,7 @@ def test_digests(registry: Registry) -> None:
 def test_digests_of_what_is_read_anyway(registry: Registry) -> None:
     registry.put(BlobData(registry.digest), registry.image.manifest.replace(b'":', b'" :', 1))
     registry.put(BlobData(registry.image.config_digest), registry.image.config.replace(b"amd64", b"arm64"))
-    found = {(one.kind, one.path) for one in registry.findings(verify=False)}
+    found = {(finding.kind, finding.path) for finding in registry.findings(verify=False)}
     assert found == {
         ("wrong-digest", BlobData(registry.digest).path),
         ("wrong-digest", BlobData(registry.image.config_digest).path),
@@ -552,23 +564,23 @@ def test_manifests(registry: Registry) -> None:
     unknown = registry.manifest(b'{"schemaVersion":2,"mediaType":"text/plain"}')
     document = json.loads(registry.image.manifest)
     refused = registry.manifest(json.dumps({**document, "schemaVersion": 3}).encode())
-    found = {one.path: one for one in registry.findings()}
+    found = {finding.path: finding for finding in registry.findings()}
     assert {path: one.kind for path, one in found.items()} == {
         BlobData(damaged).path: "damaged-manifest",
         BlobData(large).path: "large-manifest",
         BlobData(unknown).path: "unknown-manifest",
         BlobData(refused).path: "refused-manifest",
     }
-    assert {one.pull for one in found.values()} == {"fails: the registry answers 500 UNKNOWN"}
+    assert {item.pull for item in found.values()} == {"fails: the registry answers 500 UNKNOWN"}
     assert found[BlobData(refused).path].detail == "its schema version 3 is unknown"
 
 
 def test_a_manifest_that_cannot_be_read_may_use_any_layer(registry: Registry) -> None:
     unused = registry.blob(b"unused")
     registry.put(LayerLink(NAME, unused), unused)
-    assert [one.kind for one in registry.findings()] == ["unused-link"]
+    assert [finding.kind for finding in registry.findings()] == ["unused-link"]
     registry.manifest(b"{")
-    assert [one.kind for one in registry.findings()] == ["damaged-manifest"]
+    assert [finding.kind for finding in registry.findings()] == ["damaged-manifest"]
 
 
 def test_a_damaged_configuration(registry: Registry) -> None:
@@ -626,7 +638,7 @@ def test_findings_come_in_one_order(registry: Registry) -> None:
         store_image(registry.driver, made, name, "v1")
         registry.delete(BlobData(made.layer_digests[0]))
     found = registry.findings()
-    assert [one.repository for one in found] == ["a", "a", "a/b", "a/b", "b", "b", "c", "c"]
+    assert [item.repository for item in found] == ["a", "a", "a/b", "a/b", "b", "b", "c", "c"]
     shuffled = dict(sorted(registry.driver.files.items(), reverse=True))
     registry.driver.files = shuffled
     assert registry.findings() == found
@@ -740,7 +752,7 @@ def test_an_image_that_is_deleted_meanwhile() -> None:
         registry.delete(revision)
 
     driver.on(LayerLink(NAME, registry.image.config_digest), delete)
-    kinds = {(one.kind, one.severity) for one in registry.findings(verify=False)}
+    kinds = {(finding.kind, finding.severity) for finding in registry.findings(verify=False)}
     assert kinds == {("dangling-link", "warning"), ("unused-link", "warning")}
 
 
@@ -754,14 +766,14 @@ def test_a_manifest_that_comes_for_old_layers() -> None:
 
     driver.on(LayerLink(NAME, layer), lambda: registry.manifest(json.dumps(document).encode()))
     assert registry.findings() == []
-    assert [one.kind for one in registry.findings()] == []
+    assert [finding.kind for finding in registry.findings()] == []
 
 
 def test_a_blob_that_goes_while_all_are_verified() -> None:
     registry, driver = meddled()
     blob = BlobData(registry.layer)
     driver.on(blob, lambda: registry.delete(blob))
-    assert {one.kind for one in registry.findings()} == {"missing-blob", "dangling-link"}
+    assert {finding.kind for finding in registry.findings()} == {"missing-blob", "dangling-link"}
 
 
 # -- every blob --------------------------------------------------------------------------------------------
@@ -869,6 +881,6 @@ def test_a_tree_of_everything() -> None:
     driver = MemoryDriver()
     for path, content in tree().files.items():
         driver.put_content(path, content)
-    kinds = {one.kind for one in Catalog(driver).fsck(verify=True)}
+    kinds = {item.kind for item in Catalog(driver).fsck(verify=True)}
     assert {"damaged-manifest", "large-manifest", "empty-link", "tag-without-current"} <= kinds
     assert {"missing-blob", "missing-link", "unknown-files", "old-upload", "wrong-size"} <= kinds

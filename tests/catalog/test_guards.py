@@ -106,7 +106,9 @@ def test_it_costs_one_request(
     source = Source(driver if face == "driver" else driver.fs)
     proxy.clear()
     assert database_in_use(source) is there
-    assert [(one.method, one.status) for one in proxy.requests] == [("HEAD", 200 if there else 404)]
+    assert [(request.method, request.status) for request in proxy.requests] == [
+        ("HEAD", 200 if there else 404)
+    ]
 
 
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
@@ -266,7 +268,7 @@ OF_A_MANIFEST = [
 
 
 @pytest.mark.parametrize("through", ["memory driver", "memory"])
-@pytest.mark.parametrize("content", [*OF_NO_MANIFEST, *OF_A_MANIFEST], ids=lambda one: repr(one[:30]))
+@pytest.mark.parametrize("content", [*OF_NO_MANIFEST, *OF_A_MANIFEST], ids=lambda item: repr(item[:30]))
 def test_what_counts_as_a_manifest(content: bytes, through: str, tmp_path: Path) -> None:
     made = registry(1, lost=1)
     made.blob(content)
@@ -313,7 +315,7 @@ def test_only_the_beginning_of_a_large_blob_is_read(
     catalog.orphans(allow_most=True)
     lock, *reads = proxy.requests
     assert (lock.method, lock.path.endswith(DATABASE_LOCK)) == ("HEAD", True)
-    assert [(one.method, one.headers["range"]) for one in reads] == [("GET", "bytes=0-16383")] * 2
+    assert [(read.method, read.headers["range"]) for read in reads] == [("GET", "bytes=0-16383")] * 2
 
 
 # -- buckets and listings that lack a part ----------------------------------------------------------------
@@ -439,7 +441,7 @@ def test_the_sizes_of_a_plan_count_for_nothing(half: Tree) -> None:
     driver = driver_of(half)
     catalog = Catalog(driver)
     taken = catalog.orphans(allow_most=True)
-    edited = replace(taken, blobs=tuple(replace(one, size=0) for one in taken.blobs))
+    edited = replace(taken, blobs=tuple(replace(blob, size=0) for blob in taken.blobs))
     with pytest.raises(ExcessivePlanError, match="100,004 of"):
         apply(catalog.source, edited)
 

@@ -16,7 +16,7 @@ def parsed(html: str) -> ElementTree.Element:
 
 
 def texts(element: ElementTree.Element, tag: str) -> list[str]:
-    return ["".join(one.itertext()) for one in element.iter(tag)]
+    return ["".join(item.itertext()) for item in element.iter(tag)]
 
 
 def test_a_table_has_its_caption_headings_and_cells() -> None:
@@ -27,7 +27,7 @@ def test_a_table_has_its_caption_headings_and_cells() -> None:
     assert texts(made, "caption") == ["images"]
     assert texts(made, "th") == ["name", "n", "size", "when", "no"]
     assert texts(made, "td") == ["a", "1,234", "2.0 KiB", "2025-03-01 10:00:00", "–"]
-    assert [one.get("title") for one in made.iter("td")] == [None, None, "2,048 bytes", None, None]
+    assert [item.get("title") for item in made.iter("td")] == [None, None, "2,048 bytes", None, None]
     assert made.find("tfoot") is None
 
 
@@ -50,7 +50,7 @@ def test_a_long_table_is_cut_and_says_so(count: int, said: list[str]) -> None:
     made = parsed(table("many", [], rows, note="note" if said else "", most=3))
     assert len(made.findall("tbody/tr")) == 3
     assert texts(made, "tfoot") == said
-    assert [one.get("colspan") for one in made.iter("td") if one.get("colspan")] == ["2"] * len(said)
+    assert [item.get("colspan") for item in made.iter("td") if item.get("colspan")] == ["2"] * len(said)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_reading_an_image_costs_its_manifests_and_no_layer(catalog: Catalog) -> 
 
 def test_an_image_shows_as_a_table(catalog: Catalog, made: Shop) -> None:
     table = ElementTree.fromstring(catalog.image("library/hello")._repr_html_())
-    assert [one.text for one in table.iter("caption")] == ["library/hello:latest"]
+    assert [item.text for item in table.iter("caption")] == ["library/hello:latest"]
     rows = {row[0].text: row[1].text for row in table.iter("tr")}
     size = catalog.image("library/hello").size
     assert rows["digest"] == str(made.digests["new"])

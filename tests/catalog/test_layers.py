@@ -204,7 +204,7 @@ def files(*paths: str) -> dict[str, str]:
 
 
 def shown(found: Iterable[Entry]) -> list[tuple[str, int]]:
-    return [(one.path, one.layer) for one in found]
+    return [(item.path, item.layer) for item in found]
 
 
 def test_the_uppermost_layer_counts() -> None:
@@ -230,7 +230,7 @@ def test_a_file_in_a_directorys_place_and_back_again() -> None:
 
 def test_every_entry_and_why_it_is_not_there() -> None:
     found = laid(files("a", "b"), files(".wh.a", "b"), every=True)
-    assert [(one.path, one.layer, one.state) for one in found] == [
+    assert [(item.path, item.layer, item.state) for item in found] == [
         ("/.wh.a", 2, "whiteout"),
         ("/a", 1, "overridden"),
         ("/b", 2, ""),
@@ -240,8 +240,8 @@ def test_every_entry_and_why_it_is_not_there() -> None:
 
 def test_of_a_path_that_an_archive_has_twice_the_last_counts() -> None:
     twice = [entry("a", 1, "directory"), entry("a", 1)]
-    assert [one.kind for one in merged([iter(twice)])] == ["file"]
-    assert [one.state for one in merged([iter(twice)], every=True)] == ["overridden", ""]
+    assert [item.kind for item in merged([iter(twice)])] == ["file"]
+    assert [item.state for item in merged([iter(twice)], every=True)] == ["overridden", ""]
 
 
 def laid_tars(*layers: bytes) -> Overlay:
@@ -270,7 +270,7 @@ def test_an_entry_lies_behind_the_link_that_its_layer_made_before(link: str, whe
 def test_a_link_that_comes_later_takes_the_place_of_the_directory() -> None:
     found = laid_tars(tar(("lib/x", {}, b"x"), ("lib", symlink("usr/lib"), b"")))
     assert set(found.visible) == {"/lib"}
-    assert [(one.path, one.state) for one in found.hidden] == [("/lib/x", "overridden")]
+    assert [(item.path, item.state) for item in found.hidden] == [("/lib/x", "overridden")]
 
 
 def test_a_directory_takes_the_place_of_a_link_of_a_lower_layer() -> None:
@@ -385,4 +385,4 @@ def test_the_merged_view_is_what_unpacking_gives(layers: list[dict[str, str]]) -
         iter([quick(path, kind, number) for path, kind in layer.items()])
         for number, layer in enumerate(layers, 1)
     ]
-    assert {one.path: one.layer for one in merged(streams)} == unpacked(layers)
+    assert {item.path: item.layer for item in merged(streams)} == unpacked(layers)

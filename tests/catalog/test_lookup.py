@@ -108,14 +108,14 @@ def test_no_registry_at_all() -> None:
 def test_the_closure_of_an_index(source: Source, made: Shop) -> None:
     index = made.digests["index"]
     read = Lookup(source).closure([index])
-    assert sorted(one.manifest.kind for one in read.values() if one.manifest) == [
+    assert sorted(item.manifest.kind for item in read.values() if item.manifest) == [
         "artifact",
         "image",
         "image",
         "index",
     ]
     assert platforms_of(index, read) == ("linux/amd64", "linux/arm64")
-    reached = {index, *read} | {d for one in read.values() if one.manifest for d in one.manifest.kept}
+    reached = {index, *read} | {d for item in read.values() if item.manifest for d in item.manifest.kept}
     assert size_of(index, read) == sum(len(made.files[BlobData(digest).path]) for digest in reached)
 
 
@@ -181,7 +181,7 @@ def test_what_a_name_may_go_on_with(source: Source, beginning: str, names: list[
 
 def test_referrers_by_subject_and_by_tag(source: Source, made: Shop) -> None:
     found = Lookup(source).referrers("multi/arch", made.digests["index"])
-    assert {one.digest: one.how for one in found} == {
+    assert {item.digest: item.how for item in found} == {
         made.digests["bom"]: "subject",
         made.digests["signature"]: "tag",
     }

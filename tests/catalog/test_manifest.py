@@ -61,7 +61,7 @@ def parse(document: object) -> Manifest:
 
 
 def relations(manifest: Manifest) -> list[tuple[str, Digest]]:
-    return [(one.relation, one.digest) for one in manifest.references]
+    return [(reference.relation, reference.digest) for reference in manifest.references]
 
 
 # -- every form --------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def test_docker_image_with_a_layer_that_may_not_be_distributed() -> None:
     layers = [descriptor(B, DOCKER_FOREIGN, urls=["https://example.com"]), descriptor(C, DOCKER_LAYER)]
     found = parse(image(mediaType=DOCKER_MANIFEST, config=descriptor(A, DOCKER_CONFIG), layers=layers))
     assert (found.media_type, found.kind) == (DOCKER_MANIFEST, "image")
-    assert [one.foreign for one in found.references] == [False, True, False]
+    assert [reference.foreign for reference in found.references] == [False, True, False]
     assert found.kept == (A, B, C), "the registry's collector keeps what it has of it"
     assert (
         parse(image(layers=[descriptor(B, OCI_LAYER.replace("v1", "nondistributable.v1"))])).kind == "image"
@@ -100,7 +100,7 @@ def test_index_and_index_of_indexes(media_type: str) -> None:
     ]
     found = parse({"schemaVersion": 2, "mediaType": media_type, "manifests": children})
     assert (found.media_type, found.kind) == (media_type, "index")
-    assert [(one.relation, one.digest, one.platform) for one in found.references] == [
+    assert [(reference.relation, reference.digest, reference.platform) for reference in found.references] == [
         ("manifest", A, "linux/arm/v7"),
         ("manifest", B, ""),
     ]
@@ -128,10 +128,13 @@ def test_children_of_an_index_are_what_their_media_types_say(media_type: str) ->
 @pytest.mark.parametrize(
     ("media_type", "relation"),
     [
-        *((one, "manifest") for one in (OCI_MANIFEST, OCI_INDEX, OCI_ARTIFACT, DOCKER_MANIFEST, DOCKER_LIST)),
-        *((one, "manifest") for one in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, "", None)),
-        *((one, "config") for one in (OCI_CONFIG, DOCKER_CONFIG)),
-        *((one, "layer") for one in (OCI_LAYER, DOCKER_LAYER, DOCKER_FOREIGN, "text/spdx", "x")),
+        *(
+            (item, "manifest")
+            for item in (OCI_MANIFEST, OCI_INDEX, OCI_ARTIFACT, DOCKER_MANIFEST, DOCKER_LIST)
+        ),
+        *((item, "manifest") for item in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, "", None)),
+        *((item, "config") for item in (OCI_CONFIG, DOCKER_CONFIG)),
+        *((item, "layer") for item in (OCI_LAYER, DOCKER_LAYER, DOCKER_FOREIGN, "text/spdx", "x")),
     ],
 )
 def test_a_child_of_each_media_type(media_type: Any, relation: str) -> None:
@@ -152,7 +155,7 @@ def test_a_layer_with_urls_may_lie_elsewhere() -> None:
         descriptor(C, OCI_LAYER, urls=[]),
     ]
     found = parse(image(config=descriptor(A, OCI_CONFIG, urls=["https://example.com/a"]), layers=layers))
-    assert [one.foreign for one in found.references] == [False, True, False]
+    assert [reference.foreign for reference in found.references] == [False, True, False]
     assert found.references[1].urls == ("https://example.com/b", "?")
 
 
@@ -209,7 +212,7 @@ def jws(payload: bytes) -> dict[str, Any]:
 def test_schema_1(document: dict[str, Any], media_type: str) -> None:
     found = parse(document)
     assert (found.media_type, found.kind, found.kept) == (media_type, "schema1", (B, A, B))
-    assert [one.size for one in found.references] == [None] * 3
+    assert [reference.size for reference in found.references] == [None] * 3
 
 
 def test_the_media_type_may_be_absent() -> None:
@@ -231,7 +234,7 @@ def test_what_build_image_makes() -> None:
     made = build_image([{"a": b"x"}], created=datetime(2025, 3, 1, tzinfo=timezone.utc), architecture="arm64")
     manifest, config = parse_manifest(made.manifest), parse_config(made.config)
     assert manifest.kept == (made.config_digest, *made.layer_digests)
-    assert [one.size for one in manifest.references] == [len(made.config), len(made.layers[0])]
+    assert [reference.size for reference in manifest.references] == [len(made.config), len(made.layers[0])]
     assert (config.platform, config.created) == ("linux/arm64", datetime(2025, 3, 1, tzinfo=timezone.utc))
 
 
@@ -397,9 +400,11 @@ def test_nothing_but_a_manifest_error(data: bytes) -> None:
             *manifest.annotations,
             *manifest.annotations.values(),
         ]
-        told += [text for one in manifest.references for text in (one.media_type, one.platform)]
+        told += [
+            text for reference in manifest.references for text in (reference.media_type, reference.platform)
+        ]
         assert "".join(told).encode()
-        assert all(one.size is None or 0 <= one.size < 2**63 for one in manifest.references)
+        assert all(reference.size is None or 0 <= reference.size < 2**63 for reference in manifest.references)
     try:
         config = parse_config(data)
     except ManifestError:
@@ -425,8 +430,8 @@ def test_what_the_registry_reads_and_has_to_keep_we_read(document: dict[str, Any
         listed = document.get("manifests") or []
     else:
         listed = [document.get("config") or {}, *(document.get("layers") or [])]
-    wanted = {one["digest"] for one in listed if "digest" in one}
-    kept = {str(one) for one in manifest.kept}
+    wanted = {item["digest"] for item in listed if "digest" in item}
+    kept = {str(blob) for blob in manifest.kept}
     assert wanted <= kept
     assert wanted == kept or manifest.kind == "schema1"
 
@@ -521,7 +526,7 @@ def test_refusals() -> None:
 # -- names as Go reads them -------------------------------------------------------------------------------
 
 CONFIG_A = json.dumps(descriptor(A, OCI_CONFIG))
-LAYER_B, LAYER_C = (json.dumps([descriptor(one, OCI_LAYER)]) for one in (B, C))
+LAYER_B, LAYER_C = (json.dumps([descriptor(item, OCI_LAYER)]) for item in (B, C))
 IMAGE_AB = f'"config": {CONFIG_A}, "layers": {LAYER_B}'
 SPELLED_OTHERWISE: dict[str, tuple[str, tuple[Digest, ...]]] = {
     "another case alone": (f'"Config": {CONFIG_A}, "LAYERS": {LAYER_B}', (A, B)),

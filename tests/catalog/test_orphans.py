@@ -70,7 +70,7 @@ def test_the_plan_is_the_garbage_and_to_apply_it_collects_that(files: Files) -> 
                 catalog.orphans(allow_most=True)
             return
         taken = catalog.orphans(allow_most=True)
-        assert {BlobData(one.digest).path: one.size for one in taken.blobs} == {
+        assert {BlobData(blob.digest).path: blob.size for blob in taken.blobs} == {
             path: len(content) for path, content in garbage.items()
         }
         assert taken.bytes == tree.size(garbage)
@@ -107,10 +107,10 @@ def test_the_same_on_s3(options: dict[str, Any], raw: Place, tmp_path: Path, fac
 
 
 def look(blobs: dict[Digest, File], *repositories: Repository) -> Snapshot:
-    """Give what a scan found: the blobs, the repositories, and one more with a manifest."""
+    """Return what a scan found: the blobs, the repositories, and one more with a manifest."""
     used = Digest.of(b"used")
     using = Repository("using", revisions={used: File(71, ago(days=300))})
-    found = {one.name: one for one in (*repositories, using)}
+    found = {item.name: item for item in (*repositories, using)}
     return Snapshot(NOW, NOW, found, {**blobs, used: File(8, ago(days=300))}, {used: ReadManifest(8)})
 
 
@@ -128,15 +128,15 @@ def test_what_is_younger_than_the_age_is_left_out() -> None:
     ]
     found = look(blobs, *repositories)
     source = Source(MemoryDriver())
-    assert {one.digest for one in plan(source, found, allow_most=True).blobs} == {old, young, linked}
+    assert {blob.digest for blob in plan(source, found, allow_most=True).blobs} == {old, young, linked}
     for age in (timedelta(hours=24), 24 * 3600, 24 * 3600.0):
         taken = plan(source, found, age)
-        assert [one.digest for one in taken.blobs] == [old]
+        assert [blob.digest for blob in taken.blobs] == [old]
         assert taken.older_than == timedelta(hours=24)
         assert taken.taken == NOW
     every = plan(source, found, 0, allow_most=True).blobs
     assert len(every) == 3
-    assert [one for one in every if one.digest == linked] == [
+    assert [item for item in every if item.digest == linked] == [
         Orphan(linked, 4, ago(days=300), 2, ago(minutes=1), ("a", "b"))
     ]
     with pytest.raises(ValueError, match=r"older_than -1.0 s: must not be negative"):
@@ -170,7 +170,7 @@ class Scene:
         return Catalog(self.driver).orphans()
 
     def missing(self, image: Image) -> list[str]:
-        """Give the blobs that a pull would not find."""
+        """Return the blobs that a pull would not find."""
         return [str(digest) for digest in image.blobs if self.source.find(BlobData(digest).path) is None]
 
 
@@ -180,7 +180,7 @@ def scene(options: dict[str, Any]) -> Scene:
 
 
 def reasons(done: Applied) -> dict[Digest, str]:
-    return {one.digest: one.reason for one in done.skipped}
+    return {item.digest: item.reason for item in done.skipped}
 
 
 @on_seaweedfs
@@ -189,7 +189,7 @@ def test_nothing_is_deleted_by_a_dry_run(scene: Scene, raw: Place) -> None:
     taken = scene.plan()
     # The layer in common is needed still; the other layer, the configuration and the manifest are not.
     unneeded = scene.garbage.blobs.keys() - scene.used.blobs.keys()
-    assert {one.digest for one in taken.blobs} == unneeded
+    assert {blob.digest for blob in taken.blobs} == unneeded
     assert len(unneeded) == 3
     done = apply(scene.source, taken, dry_run=True)
     assert done.dry_run
@@ -211,7 +211,7 @@ def test_what_a_push_needs_again_stays(scene: Scene) -> None:
     done = apply(scene.source, taken)
     assert reasons(done) == {layer: "appears/later needs it again"}
     assert scene.missing(pushed) == []
-    assert {one.digest for one in done.deleted} == {
+    assert {blob.digest for blob in done.deleted} == {
         scene.garbage.config_digest,
         scene.garbage.manifest_digest,
     }
@@ -230,7 +230,7 @@ def test_a_tag_that_moves_to_garbage_saves_it(scene: Scene) -> None:
 @on_seaweedfs
 def test_what_was_uploaded_again_or_linked_since_stays(scene: Scene) -> None:
     taken = scene.plan()
-    again, mounted, relinked = sorted(one.digest for one in taken.blobs)
+    again, mounted, relinked = sorted(blob.digest for blob in taken.blobs)
     for digest in (again, mounted, relinked):
         scene.driver.put_content(LayerLink("old", digest).path, link_content(digest))
     time.sleep(1.1)  # S3's times have seconds
@@ -293,7 +293,7 @@ def test_what_a_push_lost_in_the_last_moment_is_told(
     proxy.fault = push_a_manifest_before_the_deletion
     done = apply(source, taken)
     assert done.deleted == taken.blobs
-    assert [(one.digest, one.reason) for one in done.lost] == [(layer, "late needs it again")]
+    assert [(item.digest, item.reason) for item in done.lost] == [(layer, "late needs it again")]
 
 
 @on_seaweedfs
@@ -316,7 +316,7 @@ def test_what_goes_between_the_question_and_the_deletion_stops_nothing(
     proxy.fault = delete_before_the_second_question
     done = apply(source, taken)
     assert (done.skipped, done.failed) == ((), ())
-    assert {one.digest for one in done.deleted} == {one.digest for one in taken.blobs}
+    assert {blob.digest for blob in done.deleted} == {blob.digest for blob in taken.blobs}
     assert scene.plan().blobs == ()
 
 
@@ -333,7 +333,7 @@ def test_an_interrupted_one_is_completed_by_the_next(
 
     with pytest.raises(KeyboardInterrupt):
         apply(scene.source, taken, interrupt)
-    assert [one.digest for one in scene.plan().blobs] == [taken.blobs[2].digest]
+    assert [blob.digest for blob in scene.plan().blobs] == [taken.blobs[2].digest]
     done = apply(scene.source, taken)
     assert done.deleted == taken.blobs[2:]
     assert [*reasons(done).values()] == ["it is gone already"] * 2
@@ -350,11 +350,11 @@ def test_what_it_costs(
     taken = replace(scene.plan(), place=place(source))
     proxy.clear()
     apply(source, taken)
-    locks = [one for one in proxy.requests if one.path.endswith(DATABASE_LOCK)]
-    assert [one.method for one in locks] == ["HEAD"] * 2, "at the start, and before the batch"
-    manifests = [one for one in proxy.requests if one.method == "GET" and one.path.endswith("/data")]
+    locks = [item for item in proxy.requests if item.path.endswith(DATABASE_LOCK)]
+    assert [lock.method for lock in locks] == ["HEAD"] * 2, "at the start, and before the batch"
+    manifests = [item for item in proxy.requests if item.method == "GET" and item.path.endswith("/data")]
     assert len(manifests) == 1, "the manifest in use is read once, and no configuration"
-    heads = [one for one in proxy.requests if one.method == "HEAD" and one not in locks]
+    heads = [item for item in proxy.requests if item.method == "HEAD" and item not in locks]
     assert len(heads) == 2 * len(taken.blobs), "one to see whether it is the same, one by the deletion"
     assert len([request for request in proxy.requests if request.method == "POST"]) == 1
 
@@ -384,14 +384,14 @@ def test_what_cannot_be_deleted_is_named_and_the_rest_is_deleted() -> None:
     driver = filled(tree.example(), LockedDriver)
     catalog = Catalog(driver)
     taken = catalog.orphans()
-    for one in taken.blobs:
-        driver.locked = BlobData(one.digest).path
+    for blob in taken.blobs:
+        driver.locked = BlobData(blob.digest).path
         done = apply(catalog.source, taken)
         assert [(bad.digest, "the object is locked" in bad.reason) for bad in done.failed] == [
-            (one.digest, True)
+            (blob.digest, True)
         ]
         assert {other.digest for other in done.deleted} | {other.digest for other in done.skipped} == {
-            other.digest for other in taken.blobs if other != one
+            other.digest for other in taken.blobs if other != blob
         }
         driver.locked = ""
         for other in done.deleted:
@@ -415,9 +415,9 @@ def test_nothing_is_deleted_where_a_manifest_cannot_be_read(tmp_path: Path) -> N
     assert str(digest) in taken.incomplete[0]
     assert "library/base" in taken.incomplete[0]
     taken.save(tmp_path / "plan")
-    for one in (taken, Plan.load(tmp_path / "plan"), replace(taken, incomplete=())):
+    for item in (taken, Plan.load(tmp_path / "plan"), replace(taken, incomplete=())):
         with pytest.raises(IncompletePlanError, match=f"manifest {digest} in library/base: .*nothing is del"):
-            apply(catalog.source, one)
+            apply(catalog.source, item)
     assert {path: content for path, (content, _) in driver.files.items()} == files
 
 
@@ -475,7 +475,7 @@ def test_a_new_link_counts_within_the_second_of_the_last_and_as_the_first() -> N
     driver.put_content(BlobData(alone).path, b"alone")
     catalog = Catalog(driver)
     taken = catalog.orphans()
-    told = {one.digest: one for one in taken.blobs}
+    told = {blob.digest: blob for blob in taken.blobs}
     assert (told[linked].links, told[alone].links) == (1, 0)
     driver.files[LayerLink("new", linked).path] = link_content(linked), told[linked].linked
     driver.put_content(LayerLink("new", alone).path, link_content(alone))
@@ -561,13 +561,13 @@ ORPHANS = st.builds(
 
 
 @settings(deadline=None)
-@given(st.lists(ORPHANS, unique_by=lambda one: one.digest), st.text(), st.lists(st.text(), max_size=2))
+@given(st.lists(ORPHANS, unique_by=lambda item: item.digest), st.text(), st.lists(st.text(), max_size=2))
 def test_a_saved_plan_reads_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, blobs: list[Orphan], where: str, incomplete: list[str]
 ) -> None:
     file = tmp_path_factory.mktemp("plans") / "plan"
     for age in (None, timedelta(0), timedelta(microseconds=1)):
-        old = tuple(one for one in blobs if age is None or one.touched <= NOW - age)
+        old = tuple(blob for blob in blobs if age is None or blob.touched <= NOW - age)
         taken = Plan(where, NOW, age, old, tuple(incomplete))
         taken.save(file)
         assert Plan.load(file) == taken
@@ -721,7 +721,7 @@ def test_what_was_pushed_by_another_name_is_spared() -> None:
     with in_memory(files) as fs:
         catalog = Catalog(fs)
         taken = catalog.orphans(allow_most=True)
-        assert {one.digest for one in taken.blobs} == {stored, garbage}
+        assert {blob.digest for blob in taken.blobs} == {stored, garbage}
         done = apply(catalog.source, taken, allow_most=True)
-        assert [one.digest for one in done.deleted] == [garbage]
-        assert [(one.digest, one.reason) for one in done.skipped] == [(stored, "a needs it again")]
+        assert [blob.digest for blob in done.deleted] == [garbage]
+        assert [(item.digest, item.reason) for item in done.skipped] == [(stored, "a needs it again")]

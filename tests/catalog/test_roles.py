@@ -22,7 +22,7 @@ IMAGE = build_image([{"a": b"a" * 100}])
 
 
 def index(*manifests: bytes, **more: Any) -> bytes:
-    children = [described(one) for one in manifests]
+    children = [described(manifest) for manifest in manifests]
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children, **more}
     return json.dumps(document).encode()
 
@@ -43,8 +43,8 @@ def roles(made: Shop) -> dict[Digest, RevisionRecord]:
     """Return the revisions of "a"; the frame's column tells the same where there is no other repository."""
     with in_memory(made.files) as fs:
         catalog = Catalog(fs)
-        found = {one.digest: one for one in catalog.revisions("a")}
-        assert {one.digest: one.role for one in catalog.manifests} == {
+        found = {revision.digest: revision for revision in catalog.revisions("a")}
+        assert {manifest.digest: manifest.role for manifest in catalog.manifests} == {
             digest: one.role for digest, one in found.items() if one.problem != MISSING
         }
     return found

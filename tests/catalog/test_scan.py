@@ -71,26 +71,29 @@ class Once:
 def consistent(catalog: Catalog) -> None:
     """Compare the sums of the records with each other, and what is there with what has gone."""
     snapshot = catalog.snapshot
-    links = sum(one.size for one in catalog.links)
-    uploads = sum(one.upload_bytes for one in catalog.uploads)
-    blobs = sum(one.size for one in catalog.blobs)
-    assert sum(one.link_bytes + one.upload_bytes for one in catalog.repositories) == links + uploads
+    links = sum(link.size for link in catalog.links)
+    uploads = sum(upload.upload_bytes for upload in catalog.uploads)
+    blobs = sum(blob.size for blob in catalog.blobs)
+    assert (
+        sum(repository.link_bytes + repository.upload_bytes for repository in catalog.repositories)
+        == links + uploads
+    )
     assert snapshot.bytes == blobs + links + uploads + catalog.unknown.bytes
-    files = len(catalog.blobs) + len(catalog.links) + sum(one.files for one in catalog.uploads)
+    files = len(catalog.blobs) + len(catalog.links) + sum(upload.files for upload in catalog.uploads)
     assert snapshot.files == files + catalog.unknown.files
-    present = {one.path for one in catalog.links} | {BlobData(one.digest).path for one in catalog.blobs}
+    present = {link.path for link in catalog.links} | {BlobData(blob.digest).path for blob in catalog.blobs}
     for change in catalog.changes:
         assert (change.path in present) == (change.what == "appeared")
-    manifests = {one.digest for one in catalog.manifests}
-    assert manifests <= {one.digest for one in catalog.blobs}
-    assert len({one.path for one in catalog.links}) == len(catalog.links)
+    manifests = {manifest.digest for manifest in catalog.manifests}
+    assert manifests <= {blob.digest for blob in catalog.blobs}
+    assert len({link.path for link in catalog.links}) == len(catalog.links)
 
 
 def truth(catalog: Catalog) -> None:
     """Everything that the records tell is so now: nothing else has moved in these tests."""
     listed = {entry.path for page in catalog.source.pages("/docker") for entry in page}
-    assert {one.path for one in catalog.links} <= listed
-    assert {BlobData(one.digest).path for one in catalog.blobs} <= listed
+    assert {link.path for link in catalog.links} <= listed
+    assert {BlobData(blob.digest).path for blob in catalog.blobs} <= listed
 
 
 def test_nothing_moves(driver: StorageDriver, watched: StorageDriver) -> None:
@@ -111,11 +114,11 @@ def test_a_tag_goes_before_it_is_read(
     store_image(driver, image(2), "a", "v2")
     hook = Once(proxy, "/tags/v1/current/link", lambda: driver.delete(f"{tags_root('a')}/v1"))
     catalog = Catalog(watched)
-    assert [one.name for one in catalog.tags] == ["v2"]
+    assert [tag.name for tag in catalog.tags] == ["v2"]
     assert hook.done
     links = TagCurrentLink("a", "v1").path, TagIndexLink("a", "v1", image(1).manifest_digest).path
     assert catalog.changes == [Change("vanished", path) for path in links]
-    assert [one.tags for one in catalog.repositories] == [1]
+    assert [repository.tags for repository in catalog.repositories] == [1]
     consistent(catalog)
     truth(catalog)
     assert catalog.snapshot.bytes == driver.fs.du("/")
@@ -134,7 +137,7 @@ def test_a_tag_loses_its_current_link_alone(
     assert catalog.changes == [Change("vanished", current)]
     consistent(catalog)
     truth(catalog)
-    assert [one.kind for one in catalog.fsck()] == ["tag-without-current"]
+    assert [item.kind for item in catalog.fsck()] == ["tag-without-current"]
 
 
 def test_an_image_is_pushed_behind_the_listing(
@@ -143,14 +146,14 @@ def test_an_image_is_pushed_behind_the_listing(
     store_image(driver, image(1), "a", "v1")
     hook = Once(proxy, "/tags/v1/current/link", lambda: store_image(driver, image(2), "b", "v2"))
     catalog = Catalog(watched)
-    assert [one.name for one in catalog.repositories] == ["a"]
+    assert [repository.name for repository in catalog.repositories] == ["a"]
     assert hook.done
     assert catalog.changes == []
     consistent(catalog)
     truth(catalog)
     assert catalog.fsck(verify=True) == []
     catalog.refresh()
-    assert [one.name for one in catalog.repositories] == ["a", "b"]
+    assert [repository.name for repository in catalog.repositories] == ["a", "b"]
 
 
 def test_a_tag_moves_to_a_manifest_pushed_behind_the_listing(
@@ -160,12 +163,15 @@ def test_a_tag_moves_to_a_manifest_pushed_behind_the_listing(
     new = image(2)
     Once(proxy, "/tags/v1/current/link", lambda: store_image(driver, new, "a", "v1"))
     catalog = Catalog(watched)
-    assert [one.digest for one in catalog.tags] == [new.manifest_digest]
+    assert [tag.digest for tag in catalog.tags] == [new.manifest_digest]
     revision = ManifestRevisionLink("a", new.manifest_digest).path
-    own = {BlobData(one).path for one in (new.manifest_digest, new.config_digest, new.layer_digests[1])}
+    own = {BlobData(item).path for item in (new.manifest_digest, new.config_digest, new.layer_digests[1])}
     assert set(catalog.changes) == {Change("appeared", path) for path in (revision, *own)}
-    assert {one.digest for one in catalog.manifests} == {image(1).manifest_digest, new.manifest_digest}
-    assert {one.digest for one in catalog.blobs if one.repositories} == {*image(1).blobs, *new.blobs}
+    assert {manifest.digest for manifest in catalog.manifests} == {
+        image(1).manifest_digest,
+        new.manifest_digest,
+    }
+    assert {blob.digest for blob in catalog.blobs if blob.repositories} == {*image(1).blobs, *new.blobs}
     consistent(catalog)
     truth(catalog)
     assert catalog.fsck(verify=True) == [], "that its layers' links were not listed is no finding"
@@ -195,8 +201,8 @@ def test_an_index_is_pushed_behind_the_listing(
     Once(proxy, "/tags/v1/current/link", push)
     catalog = Catalog(watched)
     wanted = {Digest.of(outer), Digest.of(inner), child.manifest_digest}
-    assert wanted <= {one.digest for one in catalog.manifests}
-    assert {*child.blobs} <= {one.digest for one in catalog.blobs if one.repositories}
+    assert wanted <= {manifest.digest for manifest in catalog.manifests}
+    assert {*child.blobs} <= {blob.digest for blob in catalog.blobs if blob.repositories}
     consistent(catalog)
     truth(catalog)
     assert catalog.fsck(verify=True) == []
@@ -217,10 +223,10 @@ def test_a_manifest_goes_before_it_is_read(
 
     hook = Once(proxy, blob, delete)
     catalog = Catalog(watched)
-    assert [one.digest for one in catalog.manifests] == [left.manifest_digest]
+    assert [manifest.digest for manifest in catalog.manifests] == [left.manifest_digest]
     assert hook.done
     assert Change("vanished", blob) in catalog.changes
-    assert gone.manifest_digest not in {one.digest for one in catalog.blobs}
+    assert gone.manifest_digest not in {item.digest for item in catalog.blobs}
     consistent(catalog)
     assert catalog.fsck(verify=True) == [], "its links are gone as well, as is seen when they are read"
 
@@ -237,7 +243,7 @@ def test_a_manifest_alone_goes_before_it_is_read(
     assert catalog.changes == [Change("vanished", blob)]
     consistent(catalog)
     truth(catalog)
-    assert {one.kind for one in catalog.fsck()} == {"dangling-link"}
+    assert {item.kind for item in catalog.fsck()} == {"dangling-link"}
 
 
 def test_a_configuration_goes_before_it_is_read(
@@ -248,12 +254,12 @@ def test_a_configuration_goes_before_it_is_read(
     blob = BlobData(made.config_digest).path
     Once(proxy, blob, lambda: driver.delete(blob))
     catalog = Catalog(watched)
-    assert made.config_digest not in {one.digest for one in catalog.blobs}
-    assert [(one.platform, one.problem) for one in catalog.manifests] == [("", "")]
+    assert made.config_digest not in {item.digest for item in catalog.blobs}
+    assert [(manifest.platform, manifest.problem) for manifest in catalog.manifests] == [("", "")]
     assert catalog.changes == [Change("vanished", blob)]
     consistent(catalog)
     truth(catalog)
-    assert {one.kind for one in catalog.fsck()} == {"dangling-link", "missing-blob"}
+    assert {item.kind for item in catalog.fsck()} == {"dangling-link", "missing-blob"}
 
 
 def test_an_upload_ends_before_it_is_read(
@@ -266,7 +272,7 @@ def test_an_upload_ends_before_it_is_read(
     root, start = f"{uploads_root('a')}/ends", UploadStartedAt("a", "ends").path
     hook = Once(proxy, start, lambda: driver.delete(root))
     catalog = Catalog(watched)
-    assert [one.id for one in catalog.uploads] == ["stays"]
+    assert [upload.id for upload in catalog.uploads] == ["stays"]
     assert hook.done
     assert catalog.changes == [Change("vanished", start)]
     consistent(catalog)
@@ -282,12 +288,12 @@ def test_an_upload_without_a_start_and_one_that_no_listing_shows(
     writer.write(bytes(6 << 20))
     writer.close()
     catalog = Catalog(watched)
-    found = {(one.repository, one.id): one for one in catalog.uploads}
+    found = {(upload.repository, upload.id): upload for upload in catalog.uploads}
     assert set(found) == {("a", "odd"), ("a", "bad"), ("b", "pending")}
     assert catalog.changes == []
-    for one in found.values():
-        assert one.age is not None
-        assert timedelta(minutes=-1) < one.age < timedelta(minutes=5)
+    for item in found.values():
+        assert item.age is not None
+        assert timedelta(minutes=-1) < item.age < timedelta(minutes=5)
     pending = found["b", "pending"]
     assert (pending.pending_bytes or 0) >= 5 << 20
     assert ((pending.parts or 0) >= 1, len(pending.multipart_ids)) == (True, 1)
@@ -374,8 +380,8 @@ def test_beside_a_registry_that_pushes_and_deletes(driver: StorageDriver, watche
             consistent(catalog)
             findings = catalog.fsck(verify=True)
             # A tag can outlive its revision for a moment where two of them name the same manifest.
-            assert [one for one in findings if one.kind != "tag-without-revision"] == []
-            assert {one.repository for one in findings} <= {"a", "a/b"}
+            assert [finding for finding in findings if finding.kind != "tag-without-revision"] == []
+            assert {finding.repository for finding in findings} <= {"a", "a/b"}
             moved += len(catalog.changes)
     finally:
         stop.set()

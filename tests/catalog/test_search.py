@@ -163,4 +163,4 @@ def test_a_registry_without_images_is_one(raw: Place) -> None:
     raw.put("docker/registry/v2/repositories/a/_uploads/1/startedat", b"2026-11-01T10:00:00Z")
     catalog = Catalog(regfs.create("s3", raw.options))
     assert (catalog.blobs, catalog.tags) == ([], [])
-    assert [one.name for one in catalog.repositories] == ["a"]
+    assert [repository.name for repository in catalog.repositories] == ["a"]

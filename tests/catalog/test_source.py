@@ -94,7 +94,7 @@ def test_read(source: Source) -> None:
 
 def test_find_many_and_a_directory_is_no_file(source: Source) -> None:
     found = source.find_many([f"{ROOT}/c", f"{ROOT}/gone", f"{ROOT}/a", f"{ROOT}/a/one"])
-    assert [one and (one.path, one.size) for one in found] == [
+    assert [item and (item.path, item.size) for item in found] == [
         (f"{ROOT}/c", 3),
         None,
         None,

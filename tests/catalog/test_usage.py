@@ -47,18 +47,23 @@ def check(found: Usage, files: Files) -> None:
     assert sum(kinds.values()) == totals.bytes
     assert totals.orphaned_bytes == tree.size(files) - tree.size(tree.collect(files))
 
-    assert [one.repository for one in found.repositories] == sorted(tree.repositories(files))
-    for one in found.repositories:
-        sums = tree.repository_sums(files, one.repository)
-        told = tree.Sums(one.logical_bytes, one.stored_bytes, one.unique_bytes, one.freed_bytes)
-        assert told == sums, one.repository
-        assert one.shared_bytes == sums.stored - sums.unique
-        assert one.freed_bytes == one.unique_bytes + one.link_bytes + one.upload_bytes
-    assert sum(one.unique_bytes for one in found.repositories) == totals.unique_bytes
-    assert sum(one.link_bytes for one in found.repositories) == totals.link_bytes
-    assert sum(one.upload_bytes for one in found.repositories) == totals.upload_bytes
+    assert [repository.repository for repository in found.repositories] == sorted(tree.repositories(files))
+    for repository in found.repositories:
+        sums = tree.repository_sums(files, repository.repository)
+        told = tree.Sums(
+            repository.logical_bytes, repository.stored_bytes, repository.unique_bytes, repository.freed_bytes
+        )
+        assert told == sums, repository.repository
+        assert repository.shared_bytes == sums.stored - sums.unique
+        assert (
+            repository.freed_bytes
+            == repository.unique_bytes + repository.link_bytes + repository.upload_bytes
+        )
+    assert sum(repository.unique_bytes for repository in found.repositories) == totals.unique_bytes
+    assert sum(repository.link_bytes for repository in found.repositories) == totals.link_bytes
+    assert sum(repository.upload_bytes for repository in found.repositories) == totals.upload_bytes
 
-    assert [(one.repository, one.tag) for one in found.tags] == sorted(
+    assert [(item.repository, item.tag) for item in found.tags] == sorted(
         (name, tag) for name in tree.repositories(files) for tag in tree.tags(files, name)
     )
     for tag in found.tags:
@@ -77,7 +82,7 @@ def check(found: Usage, files: Files) -> None:
             pairs[names] = sum(sizes[digest] for digest in both)
             assert Sharing(*names, len(both), pairs[names]) in found.sharing(None)
     assert len(found.sharing(None)) == len(pairs)
-    assert [one.bytes for one in found.sharing(2)] == sorted(pairs.values(), reverse=True)[:2]
+    assert [item.bytes for item in found.sharing(2)] == sorted(pairs.values(), reverse=True)[:2]
     assert sum(month.bytes for month in found.growth) == sum(sizes.values())
 
 
@@ -117,7 +122,7 @@ def test_a_driver_that_is_not_of_regfs() -> None:
 def test_a_layer_that_a_manifest_has_twice_counts_once_for_it() -> None:
     files = tree.example()
     with in_memory(files) as fs:
-        found = {(one.repository, one.tag): one for one in Catalog(fs).usage().tags}
+        found = {(tag.repository, tag.tag): tag for tag in Catalog(fs).usage().tags}
     assert found["library/base", "1"].logical_bytes == found["library/base", "1"].stored_bytes
     # Two tags of one manifest have nothing of their own, and to delete one frees no more than its links.
     assert found["library/base", "1"].unique_bytes == 0
@@ -133,7 +138,7 @@ def listed(place: Place) -> int:
 
 
 def snapshot(repositories: Iterable[Repository], blobs: dict[Digest, File]) -> Snapshot:
-    return Snapshot(NOW, NOW, {one.name: one for one in repositories}, blobs)
+    return Snapshot(NOW, NOW, {repository.name: repository for repository in repositories}, blobs)
 
 
 def test_months_go_by_utc_and_none_is_left_out() -> None:
@@ -213,7 +218,7 @@ def test_a_large_registry_takes_seconds() -> None:
     pairs = told.sharing(100)
     took = time.process_time() - begun
     assert [pair.bytes for pair in pairs] == [10 + 11 + 12 + 13 + 14] * 100
-    assert sum(one.unique_bytes for one in told.repositories) == told.totals.unique_bytes
+    assert sum(repository.unique_bytes for repository in told.repositories) == told.totals.unique_bytes
     assert told.totals.bytes == found.bytes
     assert took < 10, f"{took:.1f} s"
 
@@ -227,6 +232,6 @@ def test_tags_of_one_manifest_are_reckoned_once() -> None:
     begun = time.process_time()
     told = usage(found)
     took = time.process_time() - begun
-    assert {one.stored_bytes for one in told.tags} == {1700}
-    assert {one.freed_bytes for one in told.tags} == {142}
+    assert {item.stored_bytes for item in told.tags} == {1700}
+    assert {item.freed_bytes for item in told.tags} == {142}
     assert took < 3, f"{took:.1f} s"

@@ -25,7 +25,7 @@ UPPER = tar(
 
 def test_sizes_by_directory() -> None:
     rootfs = rootfs_of(LOWER, UPPER)
-    sizes = {one.path: (one.size, one.files) for one in rootfs.directory_sizes()}
+    sizes = {size.path: (size.size, size.files) for size in rootfs.directory_sizes()}
     assert sizes == {
         "/": (1057, 3),
         "/a": (1050, 2),
@@ -34,8 +34,8 @@ def test_sizes_by_directory() -> None:
         "/empty": (0, 0),
     }
     assert list(sizes) == sorted(sizes)
-    assert [one.path for one in rootfs.directory_sizes(0)] == ["/"]
-    assert [one.path for one in rootfs.directory_sizes(1)] == ["/", "/a", "/c", "/empty"]
+    assert [size.path for size in rootfs.directory_sizes(0)] == ["/"]
+    assert [size.path for size in rootfs.directory_sizes(1)] == ["/", "/a", "/c", "/empty"]
 
 
 def test_a_content_with_two_names_counts_once_and_both_are_files() -> None:
@@ -45,7 +45,7 @@ def test_a_content_with_two_names_counts_once_and_both_are_files() -> None:
 
 def test_what_is_wasted() -> None:
     waste = rootfs_of(LOWER, UPPER).waste()
-    assert [(one.path, one.wasted_bytes, one.layers, one.reason) for one in waste.paths] == [
+    assert [(path.path, path.wasted_bytes, path.layers, path.reason) for path in waste.paths] == [
         ("/a/one", 100, (1,), "overwritten"),
         ("/c/gone", 30, (1,), "deleted"),
         ("/c/kept", 7, (1,), "overwritten"),
@@ -60,7 +60,9 @@ def test_copies_of_several_layers_add_up() -> None:
     assert (path.path, path.wasted_bytes, path.layers, path.reason) == ("/x", 70, (1, 2, 3), "deleted")
     twice = tar(("x", {}, bytes(5)), ("x", {}, bytes(6)))
     waste = rootfs_of(twice).waste()
-    assert [(one.wasted_bytes, one.layers, one.reason) for one in waste.paths] == [(5, (1,), "overwritten")]
+    assert [(item.wasted_bytes, item.layers, item.reason) for item in waste.paths] == [
+        (5, (1,), "overwritten")
+    ]
 
 
 def test_an_image_without_files_wastes_nothing() -> None:

@@ -60,7 +60,7 @@ class Tree:
 
 
 def described(digest: Digest, size: int, media_type: str = OCI_MANIFEST, **more: Any) -> dict[str, Any]:
-    """Give a descriptor."""
+    """Return a descriptor."""
     return {"mediaType": media_type, "digest": str(digest), "size": size, **more}
 
 
@@ -109,7 +109,7 @@ def tree() -> Tree:
         {
             "schemaVersion": 2,
             "mediaType": OCI_INDEX,
-            "manifests": [described(*one) for one in cache],
+            "manifests": [described(*item) for item in cache],
         },
         "cache",
     )
@@ -124,7 +124,7 @@ def tree() -> Tree:
     }
     made.manifest("multi", artifact)
     lower = made.blob(b"lower" * 9)
-    old = {"schemaVersion": 1, "fsLayers": [{"blobSum": str(one)} for one in (lower, Digest.of(b"lost"))]}
+    old = {"schemaVersion": 1, "fsLayers": [{"blobSum": str(item)} for item in (lower, Digest.of(b"lost"))]}
     revision = made.manifest("old/schema1", old, "v0")
     made.link(SignatureLink("old/schema1", revision, Digest.of(b"signature")).path, Digest.of(b"signature"))
     made.manifest("broken", b"no JSON", "damaged")

@@ -161,11 +161,11 @@ class Browser:
         return answer["result"].get("value")
 
     def told(self, method: str) -> list[dict[str, Any]]:
-        """Give the events of one kind since the page was opened."""
+        """Return the events of one kind since the page was opened."""
         return [event["params"] for event in self.events if event["method"] == method]
 
     def requested(self) -> Sequence[str]:
-        """Give the URLs that the page asked for."""
+        """Return the URLs that the page asked for."""
         return [event["request"]["url"] for event in self.told("Network.requestWillBeSent")]
 
     def picture(self, width: int = 0, height: int = 0) -> bytes:

@@ -71,7 +71,7 @@ class Shop:
 
 
 def configured(image: Image, **runtime: Any) -> Image:
-    """Give an image another configuration."""
+    """Return an image another configuration."""
     document = json.loads(image.config)
     document["config"] = {**document["config"], **runtime}
     config = json.dumps(document).encode()

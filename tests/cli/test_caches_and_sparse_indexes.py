@@ -58,7 +58,7 @@ def test_show_a_build_cache(regfs: Regfs, terminal: Callable[..., Terminal], mad
     assert [layer["media_type"] for layer in told["layers"]] == [OCI_LAYER] * 2
     assert told["layers"][0]["digest"] == str(made.digests["layer"])
     manifest = json.loads(made.files[BlobData(made.digests["cache"]).path])
-    size = sum(one["size"] for one in manifest["manifests"]) + told["manifest_size"]
+    size = sum(item["size"] for item in manifest["manifests"]) + told["manifest_size"]
     assert told["size"] == size
     assert told["config"]["digest"] == manifest["manifests"][-1]["digest"]
     code, said = terminal("show", "app:cache").end()
@@ -81,7 +81,7 @@ def test_the_files_of_a_build_cache(regfs: Regfs, made: Shop) -> None:
 
 
 def test_the_tags_of_both(regfs: Regfs, made: Shop) -> None:
-    told = {one["tag"]: one for one in payload(regfs("tags", "app", "--json").stdout)}
+    told = {item["tag"]: item for item in payload(regfs("tags", "app", "--json").stdout)}
     assert (told["cache"]["kind"], told["cache"]["platforms"]) == ("index", [])
     assert told["sparse"]["platforms"] == ["linux/amd64", "linux/arm64", "linux/s390x"]
 
@@ -94,9 +94,9 @@ def test_a_platform_that_an_index_lacks(regfs: Regfs, made: Shop) -> None:
 
 def test_neither_is_an_error(regfs: Regfs, made: Shop) -> None:
     found = payload(regfs("fsck", "--json").stdout)
-    assert {(one["kind"], one["severity"]) for one in found} == {("missing-revision", "warning")}
+    assert {(item["kind"], item["severity"]) for item in found} == {("missing-revision", "warning")}
     lacking = {Digest.of(content): content for content in (b"arm", b"z", b"attests")}
-    assert {one["path"] for one in found} == {ManifestRevisionLink("app", one).path for one in lacking}
+    assert {item["path"] for item in found} == {ManifestRevisionLink("app", item).path for item in lacking}
     assert regfs("fsck", "--ignore", "missing-revision:app").stdout == ""
     assert len(payload(regfs("orphans", "--older-than", "0", "--json").stdout)["blobs"]) == 0
 
@@ -112,13 +112,13 @@ def broken(made: Shop, raw: Place) -> Shop:
 
 def test_what_is_known_is_no_failure(regfs: Regfs, broken: Shop) -> None:
     found = payload(regfs("fsck", "--json", code=Code.FINDINGS).stdout)
-    assert {one["kind"] for one in found} == {"missing-revision", "missing-blob", "dangling-link"}
+    assert {item["kind"] for item in found} == {"missing-revision", "missing-blob", "dangling-link"}
     known = ["--ignore", "missing-blob", "--ignore", "dangling-link:a*"]
     left = payload(regfs("fsck", "--json", *known).stdout)
-    assert {one["kind"] for one in left} == {"missing-revision"}
+    assert {item["kind"] for item in left} == {"missing-revision"}
     by_path = f"missing-blob:*/{broken.digests['layer'].hex}/data"
     left = payload(regfs("fsck", "--json", "--ignore", by_path, code=Code.FINDINGS).stdout)
-    assert {one["kind"] for one in left} == {"missing-revision", "dangling-link"}
+    assert {item["kind"] for item in left} == {"missing-revision", "dangling-link"}
     regfs("fsck", "--ignore", "missing-blob:other", "--ignore", "dangling-link", code=Code.FINDINGS)
 
 

@@ -144,7 +144,7 @@ def test_findings(regfs: Regfs, made: Shop, raw: Place) -> None:
     assert ("library/hello", "error", "missing-blob") in {tuple(row[:3]) for row in rows}
     assert ("team/app", "error", "empty-link") in {tuple(row[:3]) for row in rows}
     told = payload(regfs("fsck", "--json", code=Code.FINDINGS).stdout)
-    missing = next(one for one in told if one["kind"] == "missing-blob")
+    missing = next(item for item in told if item["kind"] == "missing-blob")
     assert missing["path"] == BlobData(made.digests["base"]).path
     assert missing["pull"].startswith("fails: the registry answers 404")
 
@@ -155,16 +155,16 @@ def test_warnings_are_no_failure(regfs: Regfs, made: Shop, raw: Place) -> None:
         Key=f"{raw.prefix}docker/registry/v2/repositories/team/app/_manifests/tags/broken/current/link",
     )
     found = payload(regfs("fsck", "--json").stdout)
-    assert {one["severity"] for one in found} == {"warning"}
+    assert {item["severity"] for item in found} == {"warning"}
 
 
 def test_verify_reads_the_blobs(regfs: Regfs, made: Shop, raw: Place) -> None:
     name = key(made.digests["base"])
     raw.put(name, bytes(len(raw.get(name))))
     before = payload(regfs("fsck", "--json", code=Code.FINDINGS).stdout)
-    assert "wrong-digest" not in {one["kind"] for one in before}
+    assert "wrong-digest" not in {item["kind"] for item in before}
     found = payload(regfs("fsck", "--verify", "--json", code=Code.FINDINGS).stdout)
-    assert "wrong-digest" in {one["kind"] for one in found}
+    assert "wrong-digest" in {item["kind"] for item in found}
 
 
 def test_findings_on_a_terminal(terminal: Callable[..., Terminal], made: Shop) -> None:
@@ -183,7 +183,7 @@ def test_findings_on_a_terminal(terminal: Callable[..., Terminal], made: Shop) -
 def test_export(regfs: Regfs, made: Shop, tmp_path: Path) -> None:
     directory = tmp_path / "tables"
     written = payload(regfs("export", str(directory), "--json").stdout)
-    assert sorted(os.path.basename(one["path"]) for one in written) == sorted(os.listdir(directory))
+    assert sorted(os.path.basename(item["path"]) for item in written) == sorted(os.listdir(directory))
     tags = pd.read_parquet(directory / "tags.parquet")
     assert len(tags[tags.repository == "library/hello"]) == 2
     refused = regfs("export", str(directory), code=Code.USAGE)

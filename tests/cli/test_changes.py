@@ -21,13 +21,13 @@ on_seaweedfs = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    """Give all files under a local directory."""
+    """Return all files under a local directory."""
     found = (path for path in directory.rglob("*") if path.is_file())
     return {str(path.relative_to(directory)): path.read_bytes() for path in found}
 
 
 def stored(raw: Place) -> dict[str, bytes]:
-    """Give all that is stored in a place; uploads must have been ended."""
+    """Return all that is stored in a place; uploads must have been ended."""
     assert raw.uploads() == []
     return {key: raw.get(key) for key in raw.keys()}
 

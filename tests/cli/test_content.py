@@ -70,7 +70,7 @@ def content_shop() -> Shop:
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "config": described(config, "application/vnd.oci.image.config.v1+json"),
-        "layers": [described(one, "application/vnd.oci.image.layer.v1.tar") for one in LAYERS],
+        "layers": [described(item, "application/vnd.oci.image.layer.v1.tar") for item in LAYERS],
     }
     for blob in (*LAYERS, config):
         made.layer("team/content", blob)
@@ -347,7 +347,7 @@ def test_extract_overwrites_nothing(regfs: Regfs, tmp_path: Path) -> None:
 def test_what_extract_refuses(
     regfs: Regfs, tmp_path: Path, arguments: list[str], code: Code, text: str
 ) -> None:
-    arguments = [str(tmp_path / "new") if one == "NEW" else one for one in arguments]
+    arguments = [str(tmp_path / "new") if argument == "NEW" else argument for argument in arguments]
     assert regfs("extract", "team/content:1", *arguments, code=code).stderr == f"regfs: {text}\n"
     assert os.listdir(tmp_path) == []
 

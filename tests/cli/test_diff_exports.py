@@ -66,7 +66,7 @@ def change(fs: RegistryFileSystem, made: Shop) -> dict[str, Any]:
 
 def check(document: dict[str, Any], made: Shop, changed: dict[str, Any]) -> None:
     assert document["different"] is True
-    changes = {one["repository"]: one for one in document["repositories"]}
+    changes = {repository["repository"]: repository for repository in document["repositories"]}
     assert {name: one["change"] for name, one in changes.items()} == {
         "library/hello": "grown",
         "multi/arch": "removed",
@@ -78,9 +78,12 @@ def check(document: dict[str, Any], made: Shop, changed: dict[str, Any]) -> None
         stored,
     )
     assert changes["multi/arch"]["new_stored_bytes"] == 0
-    sizes = [abs(one["new_stored_bytes"] - one["old_stored_bytes"]) for one in document["repositories"]]
+    sizes = [
+        abs(repository["new_stored_bytes"] - repository["old_stored_bytes"])
+        for repository in document["repositories"]
+    ]
     assert sizes == sorted(sizes, reverse=True)
-    tags = {(one["repository"], one["tag"]): one for one in document["tags"]}
+    tags = {(tag["repository"], tag["tag"]): tag for tag in document["tags"]}
     moved = tags["library/hello", "latest"]
     digest = str(changed["moved"].manifest_digest)
     assert (moved["change"], moved["old_digest"], moved["new_digest"]) == (

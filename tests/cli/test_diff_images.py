@@ -84,8 +84,8 @@ def difference(regfs: Regfs, *arguments: str) -> dict[str, Any]:
 
 def changed(document: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     return {
-        one["path"]: (one["change"], tuple(one["what"]), one["old_size"], one["new_size"])
-        for one in document["files"]
+        file["path"]: (file["change"], tuple(file["what"]), file["old_size"], file["new_size"])
+        for file in document["files"]
     }
 
 
@@ -225,8 +225,8 @@ def test_configuration_without_the_values_of_the_environment(regfs: Regfs, push:
     )
     result = regfs("diff", "app:1", "app:2", "--json").stdout
     changes = {
-        (one["field"], one["name"]): (one["change"], one["old"], one["new"])
-        for one in json.loads(result)["config"]
+        (item["field"], item["name"]): (item["change"], item["old"], item["new"])
+        for item in json.loads(result)["config"]
     }
     assert changes == {
         ("entrypoint", ""): ("changed", "/app", "/app '--serve it'"),
@@ -256,8 +256,13 @@ def status(**versions: str) -> bytes:
 
 def packages(document: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     return {
-        one["name"]: (one["manager"], one["change"], one["old_versions"], one["new_versions"])
-        for one in document["packages"]
+        package["name"]: (
+            package["manager"],
+            package["change"],
+            package["old_versions"],
+            package["new_versions"],
+        )
+        for package in document["packages"]
     }
 
 
@@ -367,7 +372,10 @@ def index(options: dict[str, Any]) -> Callable[..., None]:
 
     def store(tag: str, *architectures: str) -> None:
         shop = Shop()
-        images = {one: image(layer({f"{tag}-{one}": b""}), architecture=one) for one in architectures}
+        images = {
+            architecture: image(layer({f"{tag}-{architecture}": b""}), architecture=architecture)
+            for architecture in architectures
+        }
         for made in images.values():
             shop.image("app", made)
         attestation = image(architecture="unknown")

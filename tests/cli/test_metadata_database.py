@@ -202,12 +202,12 @@ def test_a_page_about_links_that_are_lost(regfs: Regfs, raw: Place, tmp_path: Pa
 
 @pytest.mark.parametrize("more", [["--read-only"], []])
 def test_the_doctor_finds_it(regfs: Regfs, place: Place, more: list[str]) -> None:
-    checks = {one["check"]: one for one in payload(regfs("doctor", "--json", *more).stdout)}
+    checks = {item["check"]: item for item in payload(regfs("doctor", "--json", *more).stdout)}
     assert checks["metadata"]["verdict"] == "warning"
     assert WARNING in checks["metadata"]["found"]
     assert "online garbage collection" in checks["metadata"]["advice"]
     place.s3.delete_object(Bucket=place.bucket, Key=place.prefix + DATABASE_LOCK[1:])
-    checks = {one["check"]: one for one in payload(regfs("doctor", "--json", *more).stdout)}
+    checks = {item["check"]: item for item in payload(regfs("doctor", "--json", *more).stdout)}
     assert (checks["metadata"]["verdict"], checks["metadata"]["advice"]) == ("ok", "")
 
 
@@ -224,4 +224,4 @@ def test_orphans_beyond_half(regfs: Regfs, raw: Place, options: dict[str, Any], 
     regfs("orphans", "--apply", file, "--yes", code=Code.USAGE)
     regfs("orphans", "--apply", file, "--yes", "--dry-run", code=Code.USAGE)
     told = payload(regfs("orphans", "--apply", file, "--yes", "--allow-most", "--json").stdout)
-    assert {one["digest"] for one in told["deleted"]} == {str(large), str(made.digests["orphan"])}
+    assert {blob["digest"] for blob in told["deleted"]} == {str(large), str(made.digests["orphan"])}

@@ -60,7 +60,11 @@ def config(place: Place, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_usage_of_a_repository_adds_up(regfs: Regfs, made: Shop) -> None:
     found = told(regfs, "usage", "library/hello")
-    whole = next(one for one in told(regfs, "usage")["repositories"] if one["repository"] == "library/hello")
+    whole = next(
+        repository
+        for repository in told(regfs, "usage")["repositories"]
+        if repository["repository"] == "library/hello"
+    )
     assert whole.items() <= found.items()
     assert sum(blob["size"] for blob in found["blobs"]) == whole["stored_bytes"]
     own = sum(blob["size"] for blob in found["blobs"] if not blob["repositories"])
@@ -132,12 +136,15 @@ def test_the_usage_of_a_repository_on_a_terminal(terminal: Callable[..., Termina
 
 
 def test_what_pending_uploads_hold_is_a_column(regfs: Regfs, place: Place) -> None:
-    found = {one["repository"]: one["pending_bytes"] for one in told(regfs, "usage")["repositories"]}
+    found = {
+        repository["repository"]: repository["pending_bytes"]
+        for repository in told(regfs, "usage")["repositories"]
+    }
     assert found == {"library/hello": 0, "multi/arch": 0, "team/app": 5_000}
     table = {row[0]: row for row in rows(regfs, "usage", "--bytes")}
     assert (table["team/app"][-1], table["total"][-1]) == ("5000", "5000")
     assert told(regfs, "usage", "team/app")["pending_bytes"] == 5_000
-    assert {one["repository"]: one["pending_bytes"] for one in told(regfs, "repos")} == found
+    assert {item["repository"]: item["pending_bytes"] for item in told(regfs, "repos")} == found
 
 
 # -- who ---------------------------------------------------------------------------------------------------
@@ -201,9 +208,9 @@ def test_a_digest_that_is_none_or_several(regfs: Regfs, made: Shop) -> None:
 
 def test_the_tags_of_all_repositories(regfs: Regfs) -> None:
     every = told(regfs, "tags")
-    assert {one["repository"] for one in every} == {"library/hello", "multi/arch", "team/app"}
+    assert {item["repository"] for item in every} == {"library/hello", "multi/arch", "team/app"}
     for name in ("library/hello", "multi/arch", "team/app"):
-        assert [one for one in every if one["repository"] == name] == told(regfs, "tags", name)
+        assert [item for item in every if item["repository"] == name] == told(regfs, "tags", name)
     assert ["library/hello", "1.0"] in [row[:2] for row in rows(regfs, "tags")]
     assert ["library/hello", "1.0"] in [row[:2] for row in rows(regfs, "tags", "--history")]
 
@@ -211,7 +218,9 @@ def test_the_tags_of_all_repositories(regfs: Regfs) -> None:
 def test_what_no_tag_names(regfs: Regfs, made: Shop) -> None:
     every = told(regfs, "tags", "--untagged")
     for name in ("library/hello", "multi/arch"):
-        assert [one for one in every if one["repository"] == name] == told(regfs, "tags", "--untagged", name)
+        assert [item for item in every if item["repository"] == name] == told(
+            regfs, "tags", "--untagged", name
+        )
     (left,) = told(regfs, "tags", "--untagged", "library/hello")
     assert (left["digest"], left["role"], left["of"]) == (str(made.digests["left"]), "untagged", None)
     assert left["pushed"].endswith("Z")
@@ -221,7 +230,7 @@ def test_what_no_tag_names(regfs: Regfs, made: Shop) -> None:
     assert left["size"] == len(manifest) + blobs
     index = made.digests["index"]
     roles = {
-        one["digest"]: (one["role"], one["of"]) for one in told(regfs, "tags", "--untagged", "multi/arch")
+        item["digest"]: (item["role"], item["of"]) for item in told(regfs, "tags", "--untagged", "multi/arch")
     }
     assert roles.pop(str(made.digests["bom"])) == ("referrer", str(index))
     assert list(roles.values()) == [("child", str(index))] * 3
@@ -254,7 +263,7 @@ def own(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> li
 
 
 def problems(regfs: Regfs, own: list[str], *arguments: str) -> dict[str, str]:
-    return {one["tag"]: one["problem"] for one in told(regfs, "tags", *arguments, *own)}
+    return {item["tag"]: item["problem"] for item in told(regfs, "tags", *arguments, *own)}
 
 
 def test_an_image_whose_layer_is_gone_is_marked(
@@ -298,11 +307,11 @@ def test_an_index_lacks_a_platform_whose_manifest_is_gone(
     for child, text in ((arm, "lacks linux/arm64"), (intel, f"manifest {intel} is missing (+1 more)")):
         lose(place, (BlobData(child) if lost == "blob" else ManifestRevisionLink("multi/arch", child)).path)
         assert problems(regfs, own, "multi/arch")["1.0"] == text
-        every = {one["repository"] + one["tag"]: one["problem"] for one in told(regfs, "tags", *own)}
+        every = {item["repository"] + item["tag"]: item["problem"] for item in told(regfs, "tags", *own)}
         assert every["multi/arch1.0"] == text
         shown = told(regfs, "show", "multi/arch:1.0", *own)
-        assert [bool(one["problem"]) for one in shown["children"]] == [child is intel, True, False]
-    severities = {one["severity"] for one in told_of_fsck(regfs, own) if "missing" in one["kind"]}
+        assert [bool(item["problem"]) for item in shown["children"]] == [child is intel, True, False]
+    severities = {item["severity"] for item in told_of_fsck(regfs, own) if "missing" in item["kind"]}
     assert "error" in severities
 
 
@@ -357,7 +366,9 @@ def test_what_marks_cost(regfs: Regfs, made: Shop, place: Place, proxied: str, p
     assert all(any(digest[7:] in path for path in blobs) for digest in layers)
     for digest in layers:
         assert sum(digest[7:] in path for path in blobs) == 1
-    assert not [one for one in seen if "list-type" in one.query and "blobs" in one.query.get("prefix", "")]
+    assert not [
+        item for item in seen if "list-type" in item.query and "blobs" in item.query.get("prefix", "")
+    ]
     assert len(seen) <= 33
 
 
@@ -376,12 +387,12 @@ def test_fsck_names_the_tags_that_break(
     made, place = broken
     base = made.digests["base"]
     lose(place, BlobData(base).path)
-    found = [one for one in told_of_fsck(regfs, own) if one["kind"] == "missing-blob"]
-    assert {one["repository"]: (one["breaks"], one["broken_tags"]) for one in found} == {
+    found = [item for item in told_of_fsck(regfs, own) if item["kind"] == "missing-blob"]
+    assert {item["repository"]: (item["breaks"], item["broken_tags"]) for item in found} == {
         "library/hello": (["library/hello:1.0", "library/hello:latest"], 2),
         "team/app": (["team/app:v1"], 1),
     }
-    advice = {one["repository"]: one["advice"] for one in found}
+    advice = {item["repository"]: item["advice"] for item in found}
     assert advice["library/hello"] == "breaks library/hello: 1.0, latest; push one of them again"
     assert advice["team/app"] == "breaks team/app:v1; push it again"
     code, said = terminal("fsck", *own, environ={"COLUMNS": "200"}).end()
@@ -400,20 +411,20 @@ def test_orphans_name_the_repositories_they_came_from(
     config = json.loads(made.files[BlobData(left).path])["config"]["digest"]
     file = tmp_path / "plan.json"
     found = told(regfs, "orphans", "--older-than", "0", "--plan", str(file), *own)
-    by_digest = {one["digest"]: one["repositories"] for one in found["blobs"]}
+    by_digest = {blob["digest"]: blob["repositories"] for blob in found["blobs"]}
     assert by_digest[config] == ["library/hello"]
     assert by_digest[str(made.digests["orphan"])] == []
     plan = json.loads(file.read_text())
     assert plan["version"] == 2
-    assert {one["digest"]: one["repositories"] for one in plan["blobs"]} == by_digest
+    assert {blob["digest"]: blob["repositories"] for blob in plan["blobs"]} == by_digest
     table = {row[3]: row[4] for row in rows(regfs, "orphans", "--older-than", "0", *own)}
     assert (table[config], table[str(made.digests["orphan"])]) == ("library/hello", "-")
     plan["version"] = 1
-    for one in plan["blobs"]:
-        del one["repositories"]
+    for blob in plan["blobs"]:
+        del blob["repositories"]
     file.write_text(json.dumps(plan))
     done = told(regfs, "orphans", "--apply", str(file), "--dry-run", *own)
-    assert {one["digest"] for one in done["deleted"]} == set(by_digest)
+    assert {blob["digest"] for blob in done["deleted"]} == set(by_digest)
 
 
 def test_layer_links_alone(regfs: Regfs, broken: tuple[Shop, Place], own: list[str]) -> None:
@@ -456,7 +467,7 @@ def test_every_reader_says_that_links_are_lost(
 
 
 def test_lost_links_are_a_finding(regfs: Regfs, lost: Place, own: list[str]) -> None:
-    (found,) = [one for one in told_of_fsck(regfs, own) if one["kind"] == "links-lost"]
+    (found,) = [item for item in told_of_fsck(regfs, own) if item["kind"] == "links-lost"]
     assert (found["severity"], found["repository"]) == ("error", "")
     assert "no repository has a manifest" in found["detail"]
     assert "restore the links" in found["advice"]
@@ -465,11 +476,11 @@ def test_lost_links_are_a_finding(regfs: Regfs, lost: Place, own: list[str]) -> 
 
 
 def test_the_doctor_says_that_links_are_lost(regfs: Regfs, lost: Place, own: list[str]) -> None:
-    checks = {one["check"]: one for one in payload(regfs("doctor", "--read-only", "--json", *own).stdout)}
+    checks = {item["check"]: item for item in payload(regfs("doctor", "--read-only", "--json", *own).stdout)}
     assert checks["links"]["verdict"] == "warning"
     assert "no repository has a manifest" in checks["links"]["found"]
     filled().store(RegistryFileSystem(**told_options(own)))
-    checks = {one["check"]: one for one in payload(regfs("doctor", "--read-only", "--json", *own).stdout)}
+    checks = {item["check"]: item for item in payload(regfs("doctor", "--read-only", "--json", *own).stdout)}
     assert checks["links"]["verdict"] == "ok"
 
 

@@ -74,11 +74,11 @@ def test_repos(regfs: Regfs) -> None:
 
 
 def test_repos_tell_the_bytes_of_each_kind_as_usage_does(regfs: Regfs) -> None:
-    used = {one["repository"]: one for one in told(regfs, "usage")["repositories"]}
-    for one in told(regfs, "repos"):
-        assert not {"bytes", "name"} & one.keys()
+    used = {repository["repository"]: repository for repository in told(regfs, "usage")["repositories"]}
+    for item in told(regfs, "repos"):
+        assert not {"bytes", "name"} & item.keys()
         for kind in ("stored", "link", "upload", "pending"):
-            assert one[f"{kind}_bytes"] == used[one["repository"]][f"{kind}_bytes"], kind
+            assert item[f"{kind}_bytes"] == used[item["repository"]][f"{kind}_bytes"], kind
     assert {row[-1]: row[4] for row in rows(regfs, "repos", "--bytes")} == {
         name: str(one["stored_bytes"]) for name, one in used.items()
     }
@@ -87,7 +87,7 @@ def test_repos_tell_the_bytes_of_each_kind_as_usage_does(regfs: Regfs) -> None:
 def test_the_order_of_repos(regfs: Regfs) -> None:
     for order, key in (("stored", "stored_bytes"), ("modified", "modified"), ("manifests", "manifests")):
         found = told(regfs, "repos", "--sort", order)
-        assert [one[key] for one in found] == sorted((one[key] for one in found), reverse=True)
+        assert [item[key] for item in found] == sorted((item[key] for item in found), reverse=True)
     assert [row[-1] for row in rows(regfs, "repos", "--sort", "layers")] == [
         "multi/arch",
         "library/hello",
@@ -99,7 +99,7 @@ def test_repos_in_which_something_was_written_since(
     regfs: Regfs, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(told(regfs, "repos", "--since", "1d")) == 3
-    written = max(datetime.fromisoformat(one["modified"][:-1] + "+00:00") for one in told(regfs, "repos"))
+    written = max(datetime.fromisoformat(item["modified"][:-1] + "+00:00") for item in told(regfs, "repos"))
 
     class Later(datetime):
         @classmethod
@@ -146,7 +146,7 @@ def test_tags(regfs: Regfs, made: Shop) -> None:
 
 
 def test_tags_of_an_index_and_a_broken_one(regfs: Regfs) -> None:
-    index = next(one for one in told(regfs, "tags", "multi/arch") if one["tag"] == "1.0")
+    index = next(item for item in told(regfs, "tags", "multi/arch") if item["tag"] == "1.0")
     assert (index["kind"], index["platforms"]) == ("index", ["linux/amd64", "linux/arm64"])
     broken, fine = told(regfs, "tags", "team/app")
     assert (broken["digest"], broken["problem"]) == (None, "its link is empty")
@@ -237,7 +237,9 @@ def test_show_an_index_and_what_is_about_it(regfs: Regfs, made: Shop) -> None:
         ("unknown/unknown", "artifact"),
     ]
     assert found["annotations"] == {"org.example.note": HOSTILE}
-    referrers = {one["digest"]: (one["how"], one["artifact_type"]) for one in found["referrers"]}
+    referrers = {
+        referrer["digest"]: (referrer["how"], referrer["artifact_type"]) for referrer in found["referrers"]
+    }
     assert referrers == {
         str(made.digests["bom"]): ("subject", "application/spdx+json"),
         str(made.digests["signature"]): ("tag", "application/x.sig"),
@@ -342,7 +344,7 @@ def test_the_usage_adds_up_to_the_listing(regfs: Regfs, place: Place) -> None:
     kinds = ("unique", "shared", "orphaned", "link", "upload", "unknown")
     assert totals["bytes"] == sum(totals[f"{kind}_bytes"] for kind in kinds)
     assert totals["bytes"] == sum(len(place.get(key)) for key in place.keys() if not key.endswith("/"))
-    assert [one["repository"] for one in found["repositories"]] == sorted(
+    assert [repository["repository"] for repository in found["repositories"]] == sorted(
         ("library/hello", "multi/arch", "team/app"),
         key=lambda name: -next(o["stored_bytes"] for o in found["repositories"] if o["repository"] == name),
     )
@@ -368,7 +370,7 @@ def test_usage_by_tags(regfs: Regfs) -> None:
     table = rows(regfs, "usage", "--by", "tag", "--sort", "name")
     assert "library/hello:latest" in [row[0] for row in table]
     tags = told(regfs, "usage", "--by", "tag", "--sort", "freed")["tags"]
-    assert [one["freed_bytes"] for one in tags] == sorted((o["freed_bytes"] for o in tags), reverse=True)
+    assert [tag["freed_bytes"] for tag in tags] == sorted((o["freed_bytes"] for o in tags), reverse=True)
 
 
 def test_usage_on_a_terminal(terminal: Callable[..., Terminal]) -> None:

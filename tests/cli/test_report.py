@@ -72,7 +72,7 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data.strip()
 
     def row(self, first: str) -> list[str]:
-        """Give the first row that begins so."""
+        """Return the first row that begins so."""
         return next(row for row in self.rows if row and row[0] == first)
 
 
@@ -97,7 +97,7 @@ def synthetic(repositories: int, *, name: Callable[[int], str] = "team{0}/app{0}
         for layer in layers:
             found.blobs[layer] = file(draw.randrange(1000, 90_000_000))
         references = [
-            Reference("layer", one, found.blobs[one].size, LAYER) for one in (draw.choice(bases), *layers)
+            Reference("layer", item, found.blobs[item].size, LAYER) for item in (draw.choice(bases), *layers)
         ]
         this = digest()
         found.blobs[this] = file(1500)
@@ -348,7 +348,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (1100, True), (360, False), (360, True)])
 def test_in_a_browser(browser: Browser, url: str, width: int, dark: bool) -> None:
     browser.open(url, width=width, dark=dark)
-    assert [one for one in browser.requested() if not one.startswith("data:")] == [url], "a request"
+    assert [item for item in browser.requested() if not item.startswith("data:")] == [url], "a request"
     assert browser.told("Log.entryAdded") == []
     assert browser.told("Runtime.exceptionThrown") == []
     assert browser.told("Runtime.consoleAPICalled") == []

@@ -283,7 +283,7 @@ def test_a_series_for_each_repository(regfs: Regfs, made: Shop, tmp_path: Path) 
     metrics = samples(file)
     for name in ("stored_bytes", "unique_bytes", "shared_bytes", "logical_bytes", "freed_bytes", "tags"):
         values = {labels["repository"]: value for labels, value in metrics[f"regfs_repository_{name}"]}
-        assert values == {one["repository"]: one[name] for one in used}
+        assert values == {item["repository"]: item[name] for item in used}
 
 
 def test_labels_are_escaped(options: dict[str, Any], made: Shop) -> None:

@@ -55,15 +55,15 @@ class Pair:
     their_base: str
 
     def our_path(self, path: str) -> str:
-        """Give a path of the tree as regfs has it."""
+        """Return a path of the tree as regfs has it."""
         return self.our_base + path if path != "/" else self.our_base or "/"
 
     def their_path(self, path: str) -> str:
-        """Give a path of the tree as s3fs has it."""
+        """Return a path of the tree as s3fs has it."""
         return self.their_base + path if path != "/" else self.their_base
 
     def observe(self, call: Call) -> tuple[Any, Any]:
-        """Give what each of the two answers to ``call(fs, path)``: a value, or the type of an error."""
+        """Return what each of the two answers to ``call(fs, path)``: a value, or the type of an error."""
         return (
             _common(_answer(call, self.ours, self.our_path), self.our_base),
             _common(_answer(call, self.theirs, self.their_path), self.their_base),

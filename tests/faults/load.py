@@ -49,13 +49,13 @@ class Weather:
         self._sent_elsewhere: set[object] = set()
         self._rng = random.Random(seed)
         self._lock = threading.Lock()
-        self._faults = [one for one in FAULTS if one.name not in (_LEFT_OUT | {REFUSED})]
+        self._faults = [item for item in FAULTS if item.name not in (_LEFT_OUT | {REFUSED})]
 
     def __call__(self, request: Request) -> bytes | Fate | None:
         with self._lock:
             if self._rng.random() >= RATE:
                 return None
-            fault = self._rng.choice([one for one in self._faults if one.strikes(request)])
+            fault = self._rng.choice([item for item in self._faults if item.strikes(request)])
             if fault.name.endswith("another region"):
                 if identity(request) in self._sent_elsewhere:
                     return None  # twice in a row it is what lasts, and rightly an error
@@ -163,7 +163,7 @@ class Outcome:
 
 
 def resident() -> float:
-    """Give this process's resident memory in MiB."""
+    """Return this process's resident memory in MiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -225,7 +225,7 @@ def run(server: LocalS3, seconds: float, seed: int = 0) -> Outcome:
     if grown > GROWTH and seconds >= LONG:
         outcome.failures.append(f"memory grew to {grown:.2f} times as much: {outcome.memory}")
     left = fs.uploads()
-    outcome.failures += [f"an upload was left behind: {one.path}" for one in left]
+    outcome.failures += [f"an upload was left behind: {item.path}" for item in left]
     proxy.close()
     return outcome
 
@@ -235,7 +235,7 @@ def curve(values: list[float], width: int = 60) -> str:
     if len(values) > width:
         values = [values[at * len(values) // width] for at in range(width)]
     low, high = min(values), max(values)
-    return "".join("▁▂▃▄▅▆▇█"[int(7.99 * (one - low) / (high - low or 1))] for one in values)
+    return "".join("▁▂▃▄▅▆▇█"[int(7.99 * (value - low) / (high - low or 1))] for value in values)
 
 
 def main() -> int:

@@ -41,11 +41,11 @@ class Cell:
     local: Path
 
     def path(self, name: str) -> str:
-        """Give a driver path."""
+        """Return a driver path."""
         return f"{self.base}/{name}"
 
     def relative(self, paths: Any) -> list[str]:
-        """Give paths below the base, sorted."""
+        """Return paths below the base, sorted."""
         return sorted(path.removeprefix(self.base + "/") for path in paths)
 
 

@@ -20,7 +20,7 @@ STALL = 2.0
 
 
 def answer(status: str, body: bytes = b"", **headers: str) -> bytes:
-    """Give a raw response."""
+    """Return a raw response."""
     told = {"Content-Length": str(len(body)), "Content-Type": "application/xml"}
     told |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
@@ -28,7 +28,7 @@ def answer(status: str, body: bytes = b"", **headers: str) -> bytes:
 
 
 def error(status: str, code: str, **headers: str) -> bytes:
-    """Give an error of S3 as a raw response."""
+    """Return an error of S3 as a raw response."""
     text = f"<Error><Code>{code}</Code><Message>made up by the test</Message></Error>"
     return answer(status, f'<?xml version="1.0" encoding="UTF-8"?>{text}'.encode(), **headers)
 
@@ -55,7 +55,7 @@ class Fault:
     only: tuple[str, ...] = ()
 
     def strikes(self, request: Request) -> bool:
-        """Tell whether it can happen to a request."""
+        """Return whether it can happen to a request."""
         return not self.only or kind(request) in self.only
 
 
@@ -78,7 +78,7 @@ def kind(request: Request) -> str:
 
 
 def identity(request: Request) -> tuple[object, ...]:
-    """Give what is the same when a request is repeated."""
+    """Return what is the same when a request is repeated."""
     query = tuple(sorted(item for item in request.query.items() if not item[0].startswith("X-Amz")))
     return kind(request), request.path, query, request.headers.get("range")
 

@@ -48,7 +48,7 @@ class Way:
     local: Path
 
     def cell(self, number: int) -> Cell:
-        """Give an operation a place of its own."""
+        """Return an operation a place of its own."""
         folder = self.local / str(number)
         folder.mkdir()
         return Cell(self.fs, StorageDriver(self.fs), f"/c{number}", folder)
@@ -140,7 +140,7 @@ class Striker:
 
 @contextlib.contextmanager
 def ways(raw: Place, count: int, local: Path, **options: Any) -> Iterator[list[Way]]:
-    """Give filesystems that do not disturb each other; after the block nothing of them may be left."""
+    """Return filesystems that do not disturb each other; after the block nothing of them may be left."""
     made = []
     for number in range(count):
         place = Place(raw.server, raw.s3, raw.bucket, f"{raw.root}/{number}")
@@ -167,7 +167,9 @@ def ways(raw: Place, count: int, local: Path, **options: Any) -> Iterator[list[W
 @pytest.mark.parametrize(
     "lasting", [pytest.param(False, id="once"), pytest.param(True, id="lasting", marks=pytest.mark.again)]
 )
-@pytest.mark.parametrize("fault", [one for one in FAULTS if one.name != REFUSED], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "fault", [item for item in FAULTS if item.name != REFUSED], ids=lambda item: item.name
+)
 def test_every_operation(
     fault: Fault, lasting: bool, raw: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +188,7 @@ def test_every_operation(
         ThreadPoolExecutor(count) as pool,
     ):
         running = [pool.submit(way.run, fault, lasting, cells[n::count]) for n, way in enumerate(made)]
-        told = [one.result() for one in running]
+        told = [item.result() for item in running]
     failures = [f"{name}: {text}" for some, _ in told for name, text in some.items()]
     assert not failures, "\n".join(failures)
     assert sum(struck for _, struck in told)

@@ -241,15 +241,15 @@ def test_uploads_carry_a_checksum(
 ) -> None:
     fs = RegistryFileSystem(**proxied_options, chunksize=PART, checksum_algorithm=algorithm)
     fs.pipe_file("/x", bytes(size))
-    bodies = [one for one in proxy.requests if kind(one) in ("PutObject", "UploadPart")]
-    assert all(header in one.headers for one in bodies)
-    assert not any("aws-chunked" in one.headers.get("content-encoding", "") for one in proxy.requests)
+    bodies = [request for request in proxy.requests if kind(request) in ("PutObject", "UploadPart")]
+    assert all(header in body.headers for body in bodies)
+    assert not any("aws-chunked" in request.headers.get("content-encoding", "") for request in proxy.requests)
     proxy.clear()
     fs = RegistryFileSystem(**proxied_options, chunksize=PART, checksum_disabled=True)
     fs.pipe_file("/x", bytes(size))
     sums = ("content-md5", "x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")
-    bodies = [one for one in proxy.requests if kind(one) in ("PutObject", "UploadPart")]
-    assert not [name for one in bodies for name in one.headers if name.startswith(sums)]
+    bodies = [request for request in proxy.requests if kind(request) in ("PutObject", "UploadPart")]
+    assert not [name for body in bodies for name in body.headers if name.startswith(sums)]
 
 
 def test_a_damaged_upload_is_refused_by_the_service(

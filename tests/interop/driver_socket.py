@@ -168,6 +168,6 @@ def _forward(writer: FileWriter, message: dict[str, Any], body: bytes) -> int:
 
 
 def _fields(info: FileInfo) -> dict[str, Any]:
-    """Give a FileInfo's fields, named as in Go in small letters."""
+    """Return a FileInfo's fields, named as in Go in small letters."""
     time = info.mod_time and info.mod_time.isoformat()
     return {"path": info.path, "size": info.size, "modtime": time, "isdir": info.is_dir}

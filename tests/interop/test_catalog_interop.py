@@ -83,7 +83,7 @@ def put_blob(registry: Registry, name: str, data: bytes) -> None:
 
 
 def eligible(printed: str) -> set[str]:
-    """Give what the registry's garbage collector would delete."""
+    """Return what the registry's garbage collector would delete."""
     return set(re.findall(r"^blob eligible for deletion: (\S+)$", printed, re.MULTILINE))
 
 
@@ -95,7 +95,7 @@ def remove(place: Place, directory: str) -> None:
 
 
 def sizes(place: Place) -> dict[str, int]:
-    """Give what raw S3 lists, by driver path."""
+    """Return what raw S3 lists, by driver path."""
     pages = place.s3.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.prefix)
     return {
         "/" + item["Key"].removeprefix(place.prefix): item["Size"]
@@ -186,7 +186,7 @@ def test_orphans_are_what_the_registry_would_collect(
     catalog = Catalog(create("s3", interop_options))
     plan = catalog.orphans()
     assert not plan.incomplete
-    assert {str(one.digest) for one in plan.blobs} == eligible(registry.garbage_collect(dry_run=True))
+    assert {str(blob.digest) for blob in plan.blobs} == eligible(registry.garbage_collect(dry_run=True))
     # Of the deleted image what is not the base; the blob alone.
     assert len(plan.blobs) == 4
 
@@ -194,7 +194,9 @@ def test_orphans_are_what_the_registry_would_collect(
     usage = catalog.usage()
     totals = usage.totals
     assert totals.bytes == sum(listed.values())
-    assert totals.orphaned_bytes == plan.bytes == sum(listed[BlobData(one.digest).path] for one in plan.blobs)
+    assert (
+        totals.orphaned_bytes == plan.bytes == sum(listed[BlobData(blob.digest).path] for blob in plan.blobs)
+    )
     blobs = totals.unique_bytes + totals.shared_bytes + totals.orphaned_bytes
     assert blobs == sum(size for path, size in listed.items() if path.endswith("/data"))
     assert totals.pending_bytes == len(b"unfinished")
@@ -203,7 +205,7 @@ def test_orphans_are_what_the_registry_would_collect(
     plan.save(tmp_path / "plan.json")
     done = apply(catalog.source, Plan.load(tmp_path / "plan.json"))
     assert done.deleted == plan.blobs
-    assert listed.keys() - sizes(interop_place).keys() == {BlobData(one.digest).path for one in plan.blobs}
+    assert listed.keys() - sizes(interop_place).keys() == {BlobData(blob.digest).path for blob in plan.blobs}
     assert eligible(registry.garbage_collect(dry_run=True)) == set()
     for at, (name, image) in enumerate(pullable.items()):
         registry.pull(name, f"{tmp_path}/pulled-{at}:x")
@@ -226,7 +228,7 @@ def test_what_a_deletion_frees_is_what_the_registry_frees(
     driver = create("s3", interop_options)
     usage = Catalog(driver).usage()
     assert usage.totals.orphaned_bytes == 0
-    freed = {(one.repository, one.tag): one for one in usage.tags}
+    freed = {(item.repository, item.tag): item for item in usage.tags}
     before = sum(sizes(interop_place).values())
     tag = freed["docker/v2s2", "list"]
     registry.delete_manifest("docker/v2s2", str(tag.digest))
@@ -236,7 +238,7 @@ def test_what_a_deletion_frees_is_what_the_registry_frees(
     assert before - after == tag.freed_bytes
     assert 0 < tag.freed_bytes < tag.stored_bytes
 
-    repository = next(one for one in Catalog(driver).usage().repositories if one.repository == "team/app")
+    repository = next(item for item in Catalog(driver).usage().repositories if item.repository == "team/app")
     for directory in ("_layers", "_manifests"):
         remove(interop_place, f"{layers_root('team/app').removesuffix('/_layers')}/{directory}")
     registry.garbage_collect()

@@ -69,7 +69,7 @@ def test_an_image_is_what_skopeo_tells(registry: Registry, regfs: Callable[..., 
 
 
 def test_tags_are_the_registrys(registry: Registry, regfs: Callable[..., Any]) -> None:
-    assert [one["tag"] for one in regfs("tags", "library/hello")] == sorted(registry.tags("library/hello"))
-    assert [one["repository"] for one in regfs("repos")] == registry.catalog()
+    assert [regf["tag"] for regf in regfs("tags", "library/hello")] == sorted(registry.tags("library/hello"))
+    assert [regf["repository"] for regf in regfs("repos")] == registry.catalog()
     assert regfs("fsck") == []
     assert regfs("orphans", "--older-than", "0")["blobs"] == []

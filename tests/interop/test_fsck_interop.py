@@ -92,8 +92,8 @@ def push_manifest(registry: Registry, name: str, reference: str, media_type: str
 
 def index_of(*images: Image) -> bytes:
     children = [
-        {"mediaType": MANIFEST_TYPE, "digest": str(one.manifest_digest), "size": len(one.manifest)}
-        for one in images
+        {"mediaType": MANIFEST_TYPE, "digest": str(image.manifest_digest), "size": len(image.manifest)}
+        for image in images
     ]
     return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}).encode()
 
@@ -309,12 +309,15 @@ def compare(registry: Registry, found: _Check) -> dict[str, tuple[Answer, Answer
         manifests, blobs = {*repository.revisions}, {*repository.layers}
         for digest in repository.revisions:
             read = pulls.read(digest)
-            for one in read.manifest.references if read and read.manifest else ():
-                (manifests if one.relation == "manifest" else blobs).add(one.digest)
+            for reference in read.manifest.references if read and read.manifest else ():
+                (manifests if reference.relation == "manifest" else blobs).add(reference.digest)
         manifests.update(blobs)
         blobs.update(manifests)
-        foretold |= {(f"/v2/{name}/manifests/{one}", one): pulls.manifest(name, one) for one in manifests}
-        foretold |= {(f"/v2/{name}/blobs/{one}", one): pulls.blob(name, one) for one in blobs}
+        foretold |= {
+            (f"/v2/{name}/manifests/{manifest}", manifest): pulls.manifest(name, manifest)
+            for manifest in manifests
+        }
+        foretold |= {(f"/v2/{name}/blobs/{blob}", blob): pulls.blob(name, blob) for blob in blobs}
         for (path, named), answer in foretold.items():
             if answer.status == 200 and "/manifests/" in path and named and pulls.read(named) is None:
                 continue  # a layer's link asked for as a manifest: nobody reads layers to foretell that
@@ -333,13 +336,15 @@ def test_findings_and_what_they_say_of_pulls(registry: Registry, interop_place: 
     findings = check.run(verify=True)
 
     kinds = {
-        damage.__name__: {one.kind for one in findings if one.repository == f"damaged/{damage.__name__}"}
+        damage.__name__: {
+            finding.kind for finding in findings if finding.repository == f"damaged/{damage.__name__}"
+        }
         for damage, _ in DAMAGES
     }
     assert kinds == {damage.__name__: expected for damage, expected in DAMAGES}
     assert compare(registry, check) == {}
 
-    broken = {one.repository for one in findings if one.severity == "error"}
+    broken = {finding.repository for finding in findings if finding.severity == "error"}
     for damage, _ in DAMAGES:
         name = f"damaged/{damage.__name__}"
         assert pull_fails(registry, name) == (name in broken), name
@@ -360,9 +365,9 @@ def pull_fails(registry: Registry, name: str) -> bool:
             return True
         if kind == "manifests":
             document: dict[str, Any] = json.loads(answer.body)
-            waiting += [("manifests", one["digest"], one["size"]) for one in document.get("manifests", ())]
+            waiting += [("manifests", item["digest"], item["size"]) for item in document.get("manifests", ())]
             blobs = [*document.get("layers", ()), *([document["config"]] if "config" in document else ())]
-            waiting += [("blobs", one["digest"], one["size"]) for one in blobs]
+            waiting += [("blobs", blob["digest"], blob["size"]) for blob in blobs]
     return False
 
 
@@ -385,7 +390,7 @@ def test_blob_that_is_known_by_another_algorithm(registry: Registry, interop_pla
         Bucket=interop_place.bucket, Key=interop_place.prefix + key(BlobData(Digest.of(content)))
     )
     check = checked(registry)
-    assert {one.kind for one in check.run(verify=True)} == {"dangling-link", "missing-blob"}
+    assert {item.kind for item in check.run(verify=True)} == {"dangling-link", "missing-blob"}
     assert compare(registry, check) == {}
 
 
@@ -430,7 +435,7 @@ def test_other_forms_of_manifests(registry: Registry, interop_place: Place) -> N
     artifact = {"mediaType": OCI_ARTIFACT, "blobs": [described(layer)]}
     store(interop_place, "a", json.dumps(artifact).encode(), "artifact")
     check = checked(registry)
-    assert {one.kind for one in check.run(verify=True)} == {"refused-manifest"}
+    assert {item.kind for item in check.run(verify=True)} == {"refused-manifest"}
     assert ask(registry, "/v2/a/manifests/artifact", None) == Answer(500, "UNKNOWN")
 
 
@@ -524,7 +529,7 @@ def manifests_to_be_refused(chance: random.Random, number: int) -> Iterator[byte
 
 
 def places(document: Any) -> Iterator[tuple[Any, Any]]:
-    """Give each place in a document, as what it is in and where in that."""
+    """Return each place in a document, as what it is in and where in that."""
     inside = document.items() if isinstance(document, dict) else enumerate(document)
     for at, value in list(inside):
         yield document, at

@@ -126,7 +126,7 @@ def test_a_deletion_on_either_side_is_seen_by_the_other(
 
 
 def at_offset(location: str, offset: int) -> str:
-    """Give an upload's location as the registry would give it at another offset (Go: handlers/hmac.go)."""
+    """Return an upload's location as the registry would give it at another offset (Go: handlers/hmac.go)."""
     url = urllib.parse.urlsplit(location)
     state = base64.urlsafe_b64decode(urllib.parse.parse_qs(url.query)["_state"][0])[32:]
     told = json.dumps({**json.loads(state), "Offset": offset}).encode()

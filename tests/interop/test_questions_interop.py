@@ -66,12 +66,12 @@ def catalog(registry: Registry, interop_options: dict[str, Any]) -> Catalog:
 
 
 def test_what_an_overwritten_tag_leaves(catalog: Catalog) -> None:
-    found = {one.digest: (one.role, one.tags) for one in catalog.revisions(NAME)}
+    found = {revision.digest: (revision.role, revision.tags) for revision in catalog.revisions(NAME)}
     assert found[OLD.manifest_digest] == ("untagged", ())
     assert found[NEW.manifest_digest] == ("tagged", ("latest",))
     assert sorted(role for role, _ in found.values()) == ["child", "referrer", "tagged", "tagged", "untagged"]
     usage = catalog.usage_of(NAME)
-    untagged = next(one for one in usage.manifests if one.role == "untagged")
+    untagged = next(manifest for manifest in usage.manifests if manifest.role == "untagged")
     # library/base has the same image: nothing but the link would go.
     assert (untagged.freed_bytes, untagged.stored_bytes > 900) == (71, True)
     assert sum(blob.size for blob in usage.blobs) == usage.repository.stored_bytes

@@ -174,7 +174,7 @@ def test_the_layers_of_a_cache_are_checked_as_layers(registry: Registry, interop
     interop_place.put(key(BlobData(caches["size"])), b"cut")
 
     check = checked(registry)
-    found = {(one.repository, one.kind, one.severity) for one in check.run(verify=False)}
+    found = {(item.repository, item.kind, item.severity) for item in check.run(verify=False)}
     assert found == {
         ("blob", "missing-blob", "error"),
         ("blob", "dangling-link", "error"),
@@ -199,11 +199,11 @@ def test_an_index_that_lacks_platforms(registry: Registry, interop_place: Place)
 
     check = checked(registry)
     found = check.run(verify=True)
-    assert {one.path: (one.kind, one.severity) for one in found} == {
+    assert {item.path: (item.kind, item.severity) for item in found} == {
         ManifestRevisionLink("sparse", Digest.of(images[name])).path: ("missing-revision", "warning")
         for name in ("arm64", "s390x")
     }
-    assert {one.pull for one in found} == {
+    assert {item.pull for item in found} == {
         f"works for linux/amd64; fails for linux/{name}: the registry answers 404 MANIFEST_UNKNOWN"
         for name in ("arm64", "s390x")
     }
@@ -215,7 +215,7 @@ def test_an_index_that_lacks_platforms(registry: Registry, interop_place: Place)
 
     registry.delete_manifest("sparse", amd64)
     check = checked(registry)
-    errors = [one for one in check.run(verify=True) if one.severity == "error"]
-    assert [one.kind for one in errors] == ["missing-revision"] * 3
-    assert all("works" not in one.pull for one in errors)
+    errors = [item for item in check.run(verify=True) if item.severity == "error"]
+    assert [error.kind for error in errors] == ["missing-revision"] * 3
+    assert all("works" not in error.pull for error in errors)
     assert compare(registry, check) == {}

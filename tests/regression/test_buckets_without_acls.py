@@ -138,7 +138,9 @@ def test_doctor_tries_a_wrong_checksum_as_every_other_put(
     """A bucket may refuse what is not encrypted, and it would take that for the checksum's refusal."""
     settings: dict[str, Any] = {"encrypt": True, "storageclass": "REDUCED_REDUNDANCY"}
     examine(lambda: RegistryFileSystem(**proxied_options, **settings, objectacl="bucket-owner-read"))
-    (spoilt,) = (one for one in proxy.requests if one.method == "PUT" and one.path.endswith("/spoilt"))
+    (spoilt,) = (
+        request for request in proxy.requests if request.method == "PUT" and request.path.endswith("/spoilt")
+    )
     assert spoilt.headers["x-amz-server-side-encryption"] == "AES256"
     assert spoilt.headers["x-amz-storage-class"] == "REDUCED_REDUNDANCY"
     assert spoilt.headers["x-amz-acl"] == "bucket-owner-read"

@@ -68,7 +68,7 @@ def test_a_plan_made_elsewhere_deletes_nothing(locked: bool, raw: Place, tmp_pat
         for page in source.pages(BLOBS)
         for entry in page
     ]
-    taken = Plan(place(source), max(one.modified for one in found), timedelta(0), tuple(found))
+    taken = Plan(place(source), max(item.modified for item in found), timedelta(0), tuple(found))
     taken.save(tmp_path / "plan")
     before = raw.keys()
     expected = regfs.MetadataDatabaseError if locked else UnreliableLinksError

@@ -52,7 +52,7 @@ class Listing:
         self.ended: set[str] = set()
 
     def start(self, request: Request, shown: list[tuple[str, str]]) -> int:
-        """Give the place in the list where the page that is asked for begins."""
+        """Return the place in the list where the page that is asked for begins."""
         key, upload = (request.query.get(name, "") for name in ("key-marker", "upload-id-marker"))
         if not key:
             return 0
@@ -66,7 +66,9 @@ class Listing:
         if request.method != "GET" or "uploads" not in request.query:
             return None
         prefix = request.query.get("prefix", "")
-        shown = [one for one in self.entries if one[0].startswith(prefix) and one[1] not in self.ended]
+        shown = [
+            entry for entry in self.entries if entry[0].startswith(prefix) and entry[1] not in self.ended
+        ]
         start = self.start(request, shown)
         told = shown[start : start + self.page]
         more = start + self.page < len(shown)
@@ -94,11 +96,11 @@ class DeafListing(Listing):
 
 
 def asked(proxy: CountingProxy) -> list[tuple[str, str]]:
-    """Give the markers of each ListMultipartUploads request."""
+    """Return the markers of each ListMultipartUploads request."""
     return [
-        (one.query.get("key-marker", ""), one.query.get("upload-id-marker", ""))
-        for one in list(proxy.requests)
-        if one.method == "GET" and "uploads" in one.query
+        (request.query.get("key-marker", ""), request.query.get("upload-id-marker", ""))
+        for request in list(proxy.requests)
+        if request.method == "GET" and "uploads" in request.query
     ]
 
 
@@ -273,8 +275,10 @@ def test_parts_of_every_page_are_continued(
     proxy.clear()
     writer = driver.writer("/a/data", append=True)
     assert writer.size == len(content)
-    listed = [one for one in proxy.requests if one.method == "GET" and "uploadId" in one.query]
-    assert [one.query.get("part-number-marker", "0") for one in listed] == ["0", "2", "4"]
+    listed = [
+        request for request in proxy.requests if request.method == "GET" and "uploadId" in request.query
+    ]
+    assert [item.query.get("part-number-marker", "0") for item in listed] == ["0", "2", "4"]
     writer.write(b"more")
     writer.commit()
     writer.close()
@@ -306,9 +310,13 @@ def test_more_than_a_thousand_parts(driver: StorageDriver, proxy: CountingProxy,
     proxy.clear()
     writer = driver.writer("/a/data", append=True)
     assert writer.size == 5005
-    listed = [one for one in proxy.requests if one.method == "GET" and "uploadId" in one.query]
-    assert [one.query.get("part-number-marker", "0") for one in listed] == ["0", "1000"]
+    listed = [
+        request for request in proxy.requests if request.method == "GET" and "uploadId" in request.query
+    ]
+    assert [item.query.get("part-number-marker", "0") for item in listed] == ["0", "1000"]
     writer.write(b"more")
     writer.close()
-    assert [one.query["partNumber"] for one in proxy.requests if "partNumber" in one.query] == ["1001"]
+    assert [request.query["partNumber"] for request in proxy.requests if "partNumber" in request.query] == [
+        "1001"
+    ]
     assert driver.writer("/a/data", append=True).size == 5009

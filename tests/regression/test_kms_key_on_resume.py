@@ -76,10 +76,10 @@ def crashed(driver: StorageDriver, raw: Place, size: int, proxy: CountingProxy) 
 def created(requests: list[Request]) -> list[Request]:
     """Keep what makes an object: a put, a copy, the beginning of an upload."""
     return [
-        one
-        for one in requests
-        if (one.method == "POST" and "uploads" in one.query)
-        or (one.method == "PUT" and "partNumber" not in one.query)
+        request
+        for request in requests
+        if (request.method == "POST" and "uploads" in request.query)
+        or (request.method == "PUT" and "partNumber" not in request.query)
     ]
 
 
@@ -110,9 +110,11 @@ def test_an_upload_made_again(
             if number == 1:
                 writer.commit()
     found = created(proxy.requests)
-    assert any(one.method == "POST" for one in found)
-    for one in found:
-        assert (one.headers.get(ENCRYPTION), one.headers.get(f"{ENCRYPTION}-aws-kms-key-id")) == expected, one
+    assert any(item.method == "POST" for item in found)
+    for item in found:
+        assert (item.headers.get(ENCRYPTION), item.headers.get(f"{ENCRYPTION}-aws-kms-key-id")) == expected, (
+            item
+        )
     assert raw.get("a/data") == content
     head = raw.head("a/data")
     assert (head["ServerSideEncryption"], head.get("SSEKMSKeyId")) == expected

@@ -96,7 +96,7 @@ class NotingClient:
         sizes = [part.size for part in self.completed]
         assert [part.number for part in self.completed] == list(range(1, len(sizes) + 1))
         assert len(sizes) <= MAX_PARTS
-        assert all(CHUNK <= one <= MAX_PART for one in sizes[:-1])
+        assert all(CHUNK <= item <= MAX_PART for item in sizes[:-1])
         assert sizes[-1] <= MAX_PART
         assert sizes[:-1] == sorted(sizes[:-1]), "parts are equal or growing"
         assert [stop - start for start, stop in ranges] == sizes[: len(ranges)]
@@ -213,7 +213,7 @@ def test_the_source_stays_where_the_copy_is_not_whole(
     with pytest.raises(OSError, match=told):
         driver.move("/from", "/to")
     assert raw.get("from") == content
-    deleted = [one for one in proxy.requests if one.method == "DELETE" and "uploadId" not in one.query]
+    deleted = [item for item in proxy.requests if item.method == "DELETE" and "uploadId" not in item.query]
     assert deleted == []
 
 

@@ -59,7 +59,7 @@ NAMES = [
 
 
 def renamed(made: Tree, name: str) -> Tree:
-    """Give a repository another name, which need not be one."""
+    """Return a repository another name, which need not be one."""
     before = f"{REPOSITORIES}/team/app0/"
     made.files = {path.replace(before, f"{REPOSITORIES}/{name}/"): data for path, data in made.files.items()}
     return made

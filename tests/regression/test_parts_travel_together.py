@@ -227,9 +227,11 @@ def test_a_part_too_many_publishes_nothing(
         STREAMS[way](driver, CONTENT[: 2 * CHUNK + 1])
     assert caught.value.errno == errno.EFBIG
     assert str(caught.value.filename).endswith("/file")
-    sent = [one.query["partNumber"] for one in proxy.requests if "partNumber" in one.query]
+    sent = [request.query["partNumber"] for request in proxy.requests if "partNumber" in request.query]
     assert sorted(sent) == ["1", "2"]
-    assert not [one for one in proxy.requests if one.method == "POST" and "uploadId" in one.query]
+    assert not [
+        request for request in proxy.requests if request.method == "POST" and "uploadId" in request.query
+    ]
     assert raw.get("file") == CONTENT[: 2 * CHUNK]
     if way.startswith("writer"):  # what it had accepted is kept, as after every failure
         driver.fs.abort_uploads(dry_run=False)

@@ -32,13 +32,17 @@ def _nothing_is_refused(proxy: CountingProxy) -> Iterator[None]:
     """After each test: no upload without a part was completed, and no request was called a bad one."""
     yield
     requests = list(proxy.requests)
-    filled = {one.query["uploadId"] for one in requests if "partNumber" in one.query}
+    filled = {request.query["uploadId"] for request in requests if "partNumber" in request.query}
     completed = {
-        one.query["uploadId"] for one in requests if one.method == "POST" and "uploadId" in one.query
+        request.query["uploadId"]
+        for request in requests
+        if request.method == "POST" and "uploadId" in request.query
     }
     assert completed <= filled
     # What is asked for and not there is 404, and the bytes of an empty object are 416.
-    assert [one for one in requests if one.status >= 400 and one.status not in (404, 416)] == []
+    assert [
+        request for request in requests if request.status >= 400 and request.status not in (404, 416)
+    ] == []
 
 
 def write(driver: StorageDriver, content: bytes, *, append: bool = False) -> None:

@@ -24,7 +24,7 @@ class Make(Protocol):
 
 @pytest.fixture(params=["fast", "canonical"])
 def lane(request: pytest.FixtureRequest) -> str:
-    """Give the lane that requests are sent by; of the fast one, what it cannot do itself is botocore's."""
+    """Return the lane that requests are sent by; of the fast one, what it cannot do itself is botocore's."""
     return str(request.param)
 
 
@@ -52,7 +52,7 @@ def untold() -> Iterator[None]:
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Give an error and all that it came of, whether Python shows it or not."""
+    """Return an error and all that it came of, whether Python shows it or not."""
     found: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -64,10 +64,16 @@ def chain(error: BaseException) -> list[BaseException]:
 
 
 def shown(error: BaseException) -> str:
-    """Give everything that a log, a notebook, a debugger or a crash report may show of an error."""
+    """Return everything that a log, a notebook, a debugger or a crash report may show of an error."""
     texts = traceback.format_exception(error)
-    for one in chain(error):
-        texts += [str(one), repr(one), repr(one.args), repr(getattr(one, "__notes__", "")), repr(vars(one))]
+    for item in chain(error):
+        texts += [
+            str(item),
+            repr(item),
+            repr(item.args),
+            repr(getattr(item, "__notes__", "")),
+            repr(vars(item)),
+        ]
     return "\n".join(texts)
 
 

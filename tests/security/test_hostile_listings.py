@@ -108,7 +108,7 @@ def lists(what: bytes) -> Callable[[Request], bytes]:
 
 
 def outside(proxy: CountingProxy, bucket: str) -> list[str]:
-    """Give the targets of requests for what does not lie under the root directory, however they are read."""
+    """Return the targets of requests for what does not lie under the root directory, however read."""
     root = f"/{bucket}/{ROOT}/"
 
     def inside(key: str) -> bool:
@@ -192,17 +192,17 @@ def test_keys_that_leave_are_left_alone(
         told = None
     assert outside(proxy, fs.space.bucket) == []
     if operation in READS and told is not None:
-        for one in walk_texts(told):
-            assert not {".", ".."} & set(one.split("/"))
-            assert "\x01" not in one
+        for text in walk_texts(told):
+            assert not {".", ".."} & set(text.split("/"))
+            assert "\x01" not in text
 
 
 def walk_texts(told: Any) -> Iterator[str]:
     if isinstance(told, str):
         yield told
     elif isinstance(told, (list, tuple, dict)):
-        for one in told:
-            yield from walk_texts(one)
+        for item in told:
+            yield from walk_texts(item)
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -323,9 +323,9 @@ class TestUploads:
 
         proxy.fault = reply
         fs = make(rootdirectory=ROOT)
-        assert [one.path for one in fs.uploads()] == ["/fine"]
+        assert [upload.path for upload in fs.uploads()] == ["/fine"]
         proxy.clear()
-        assert [one.path for one in fs.abort_uploads(dry_run=False)] == ["/fine"]
+        assert [upload.path for upload in fs.abort_uploads(dry_run=False)] == ["/fine"]
         assert outside(proxy, fs.space.bucket) == []
         changed = {r.target.partition("?")[0] for r in proxy.requests if r.method == "DELETE"}
         assert changed == {f"/{fs.space.bucket}/{ROOT}/fine", f"/{fs.space.bucket}/{ROOT}/fine~regfs"}
@@ -354,7 +354,7 @@ class TestUploads:
             return answer("200 OK", f"<ListPartsResult>{more}</ListPartsResult>".encode())
 
         proxy.fault = reply
-        assert [one.parts for one in make(rootdirectory=ROOT).uploads()] == [0]
+        assert [upload.parts for upload in make(rootdirectory=ROOT).uploads()] == [0]
         assert proxy.count() < 15
 
 

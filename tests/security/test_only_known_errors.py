@@ -228,11 +228,11 @@ ENTRY = st.fixed_dictionaries(
     },
 ).map(lambda d: "".join(f"<{k}>{v}</{k}>".replace("&", "&amp;") for k, v in d.items()))
 NEAR = st.tuples(st.sampled_from(ROOTS), st.sampled_from(["Contents", "Upload", "Part", "Error"]), ENTRY).map(
-    lambda one: f"<{one[0]}><{one[1]}>{one[2]}</{one[1]}></{one[0]}>"
+    lambda item: f"<{item[0]}><{item[1]}>{item[2]}</{item[1]}></{item[0]}>"
 )
 BODIES = (
     NEAR.map(str.encode)
-    | st.tuples(st.sampled_from(ROOTS), XML).map(lambda one: f"<{one[0]}>{one[1]}</{one[0]}>".encode())
+    | st.tuples(st.sampled_from(ROOTS), XML).map(lambda item: f"<{item[0]}>{item[1]}</{item[0]}>".encode())
     | st.binary(max_size=40)
     | st.just(b"")
 )

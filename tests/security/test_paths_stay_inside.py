@@ -84,7 +84,7 @@ WORKS = PATHS | st.text(max_size=8).map(lambda text: "/" + text)
 
 
 def meant(path: str) -> str | None:
-    """Give the key below the root directory that a path means, None for one that must be refused."""
+    """Return the key below the root directory that a path means, None for one that must be refused."""
     if any(part in (".", "..") for part in path.split("/")) or any(ord(c) < 32 or c == "\x7f" for c in path):
         return None
     try:
@@ -95,7 +95,7 @@ def meant(path: str) -> str | None:
 
 
 def keys_of(requests: list[Request], bucket: str) -> set[str]:
-    """Give the keys in the targets, decoded once, where nothing may be left to decode wrongly."""
+    """Return the keys in the targets, decoded once, where nothing may be left to decode wrongly."""
     found = set()
     for request in requests:
         path, _, query = request.target.partition("?")

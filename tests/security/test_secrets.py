@@ -133,7 +133,7 @@ def test_failures_tell_none(
     assert proxy.count() >= len(OPERATIONS)
     assert found(caplog.text) == []
     signatures = {request.headers["authorization"].rpartition("=")[2] for request in proxy.requests}
-    assert all(len(one) == 64 and one not in caplog.text for one in signatures)
+    assert all(len(signature) == 64 and signature not in caplog.text for signature in signatures)
 
 
 @moto
@@ -324,8 +324,8 @@ def test_a_configuration_s_travel_and_are_not_shown(tmp_path: Path) -> None:
     assert fs.parameters.secret_key == SECRETS["secretkey"]
     again = pickle.loads(pickle.dumps(fs))
     assert again.parameters == fs.parameters
-    for one in (fs, again):
-        texts = [repr(one), repr(one.storage_options), str(one.storage_options), repr(one.parameters)]
+    for item in (fs, again):
+        texts = [repr(item), repr(item.storage_options), str(item.storage_options), repr(item.parameters)]
         assert found("\n".join(texts)) == []
 
 

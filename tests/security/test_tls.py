@@ -181,7 +181,7 @@ class TestVerification:
                 fs.cp_file(name, "/c")
                 assert fs.cat_file("/c") == b"1"
             make(regionendpoint=endpoint, skipverify=True).ls("/")
-        (text,) = [str(one.message) for one in told if one.category is InsecureWarning]
+        (text,) = [str(item.message) for item in told if item.category is InsecureWarning]
         assert text.startswith("nobody verifies that 127.0.0.1:")
         assert [r.levelname for r in caplog.records if "nobody verifies" in r.getMessage()] == ["WARNING"]
 
@@ -224,7 +224,7 @@ def warned(**options: Any) -> list[str]:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         RegistryFileSystem(bucket="b", region="us-east-1", skip_instance_cache=True, **options)
-    return [str(one.message) for one in told if one.category is InsecureWarning]
+    return [str(item.message) for item in told if item.category is InsecureWarning]
 
 
 class TestPlainHttp:

@@ -64,7 +64,7 @@ class Use:
 
 
 class Uses:
-    """What the manifests of a repository refer to.
+    """The references of a repository's manifests.
 
     Attributes
     ----------

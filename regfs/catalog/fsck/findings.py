@@ -110,7 +110,7 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """What it breaks, and what to do about it, in one line; empty of a warning."""
+        """The tags that it breaks and the remedy, in one line; empty for a warning."""
         if self.severity != "error":
             return ""
         if self.kind == "links-lost":

@@ -25,7 +25,7 @@ Link: TypeAlias = tuple[Literal["layer", "revision"], str, Digest]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the registry answers.
+    """A registry's response to a pull.
 
     Attributes
     ----------

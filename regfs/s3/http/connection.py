@@ -1,4 +1,4 @@
-"""One connection of a lean HTTP/1.1 client, and the answers that come by it, one at a time.
+"""A connection of a lean HTTP/1.1 client, and the answers that come by it, one at a time.
 
 Most of what a small request costs with an HTTP library is that library's generality: redirections, cookies,
 middlewares, URL objects. Here is what the fast transport needs and nothing else. Whatever is odd breaks the
@@ -21,7 +21,7 @@ PIECE = 128 * 1024
 
 
 class Keeper(Protocol):
-    """What a connection needs of its pool. `timeout`: the seconds that may pass without a byte."""
+    """The part of a pool that a connection uses. `timeout`: the seconds that may pass without a byte."""
 
     timeout: float
 
@@ -169,7 +169,7 @@ class Response:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection. Between exchanges it lies in its pool.
+    """A connection. Between exchanges it lies in its pool.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ class Connection(asyncio.BufferedProtocol):
     # -- asyncio's side -------------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        """Begin."""
+        """Keep the transport."""
         self._transport = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:

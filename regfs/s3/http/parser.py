@@ -20,7 +20,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
 
 
 class ProtocolError(ConnectionError):
-    """What the server sent is no answer, or not a whole one."""
+    """A malformed or incomplete response."""
 
 
 class Head(NamedTuple):
@@ -102,7 +102,7 @@ class Parser:
 
     @property
     def plain(self) -> int | None:
-        """How many of the next bytes are body and nothing else; None: all. 0 where nobody knows yet."""
+        """The number of the next bytes that belong to the body; None: all. 0 where it is not known yet."""
         if self.head is None or self._chunked or self.done:
             return 0
         return self._left

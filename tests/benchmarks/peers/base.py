@@ -88,7 +88,7 @@ class Peer:
         raise NotImplementedError
 
     def names(self, listing: Sequence[Any]) -> Iterator[str]:
-        """Give the objects' keys of what `find` or `walk` returned; not measured."""
+        """Return the objects' keys of what `find` or `walk` returned; not measured."""
         raise NotImplementedError
 
     def stream_write(self, key: str, data: Iterator[bytes]) -> None:

@@ -445,7 +445,7 @@ def test_encryption_that_is_not_honoured(
     proxy.fault = head_of(name, "")
     found = examine({**proxied_options, "encrypt": True})
     assert verdicts(found, Verdict.FAILED) == {"encryption"}
-    assert found["encryption"].found == f"{request_} was told AES256 and reports none"
+    assert found["encryption"].found == f"{request_} asked for AES256 and reports none"
 
 
 @pytest.mark.parametrize("server", ["moto"], indirect=True)
@@ -462,7 +462,7 @@ def test_a_storage_class_that_is_not_honoured(proxied_options: dict[str, Any], p
     proxy.fault = head_of("object", "")
     found = examine({**proxied_options, "storageclass": "STANDARD_IA"})
     assert verdicts(found, Verdict.WARNING) == {"storage class"}
-    assert found["storage class"].found == "PutObject was told STANDARD_IA and reports STANDARD"
+    assert found["storage class"].found == "PutObject asked for STANDARD_IA and reports STANDARD"
 
 
 @on_seaweedfs

@@ -133,7 +133,7 @@ class Target:
                 raise ExtractionError(errno.ENAMETOOLONG, text, os.path.join(self._directory, path))
         for path in sorted(filter(None, directories)):
             with self._named(path):
-                os.mkdir(self._path(path), 0o700)
+                os.mkdir(self._path(path))
         links: dict[str, Entry] = {}
         skipped: list[str] = []
         written: dict[tuple[int, int], int] = {}
@@ -206,9 +206,7 @@ class Target:
         target = self._path(path)
         with self._named(path):
             if entry is None or entry.kind != "directory":
-                mask = os.umask(0)
-                os.umask(mask)
-                os.chmod(target, 0o777 & ~mask | 0o700)
+                os.chmod(target, stat.S_IMODE(os.stat(target).st_mode) | 0o700)
                 return
             os.chmod(target, permissions(entry) & (0o777 | stat.S_ISVTX) | 0o700)
             os.utime(target, ns=_times(entry))

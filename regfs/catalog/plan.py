@@ -6,17 +6,16 @@ that no file can lead out of the directory of blobs.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from regfs.atomic import replacing
 from regfs.catalog.source import Source
 from regfs.layout import ROOT, Digest, check_repository
 
@@ -149,21 +148,11 @@ class Plan:
             "count": len(self.blobs),
             "bytes": self.bytes,
         }
-        path = os.path.abspath(file)
-        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
-        try:
-            with open(handle, "w", encoding="utf-8") as out:
-                out.write(json.dumps(head, indent=1)[:-2] + ',\n "blobs": [')
-                for at, one in enumerate(self.blobs):
-                    out.write(f"{',' if at else ''}\n  {json.dumps(_written(one))}")
-                out.write("\n ]\n}\n")
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        with replacing(file, private=True) as out:
+            out.write(json.dumps(head, indent=1)[:-2].encode() + b',\n "blobs": [')
+            for number, blob in enumerate(self.blobs):
+                out.write(f"{',' if number else ''}\n  {json.dumps(_written(blob))}".encode())
+            out.write(b"\n ]\n}\n")
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Plan:

@@ -6,17 +6,17 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import textwrap
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from regfs.atomic import replacing
 from regfs.cli.completion import within_limit
 from regfs.cli.errors import Refusal
 from regfs.cli.options import place_of
@@ -357,17 +357,6 @@ def check_file(path: str, what: str, *, overwrite: bool) -> None:
 
 
 def write_file(path: str, text: str) -> None:
-    """Write a local file that appears whole or not at all; one that is there is replaced."""
-    mask = os.umask(0)
-    os.umask(mask)
-    directory, name = os.path.split(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    """Write a local file that appears whole or not at all; an existing one is replaced."""
+    with replacing(path) as file:
+        file.write(text.encode())

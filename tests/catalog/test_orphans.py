@@ -463,7 +463,7 @@ def test_a_manifest_that_comes_meanwhile_and_cannot_be_read_stops_it(content: by
     driver.act = push
     done = apply(catalog.source, taken)
     assert done.deleted == ()
-    told = f"{digest} has become a manifest of new, and nobody can tell what it needs: {problem}"
+    told = f"{digest} has become a manifest of new, and what it needs is unknown: {problem}"
     assert {*reasons(done).values()} == {told}
     assert set(files) <= set(driver.files)
 
@@ -620,9 +620,9 @@ def without(name: str) -> Callable[[dict[str, Any]], Any]:
         (lambda plan: plan.update(older_than=-1), "older_than -1.0 s: must not be negative"),
         (lambda plan: plan.update(incomplete="no"), "its incomplete is no list of texts"),
         (lambda plan: plan.update(incomplete=[1]), "its incomplete is no list of texts"),
-        (lambda plan: plan.update(count=1), "its blobs are not as many, or not as large, as it tells"),
-        (lambda plan: plan.update(bytes=31), "its blobs are not as many, or not as large, as it tells"),
-        (lambda plan: plan["blobs"].pop(), "its blobs are not as many, or not as large, as it tells"),
+        (lambda plan: plan.update(count=1), "its blobs are not as many, or not as large, as it states"),
+        (lambda plan: plan.update(bytes=31), "its blobs are not as many, or not as large, as it states"),
+        (lambda plan: plan["blobs"].pop(), "its blobs are not as many, or not as large, as it states"),
         (lambda plan: plan["blobs"].append(plan["blobs"][0]), f"{Digest.of(b'a')} is in it twice"),
         (of_blob(path="/docker/registry/v2/repositories"), "blob 1 has 'path', which no plan has"),
         (of_blob(digest="sha256:../../../repositories/a"), "sha256 takes 64 lower-case hexadecimal digits"),

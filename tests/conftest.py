@@ -19,8 +19,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from proxy import CountingProxy
-from servers import Broker, Place, RemoteServers, Server, Servers, Source, fresh_place
+from support.proxy import CountingProxy
+from support.servers import Broker, Place, RemoteServers, Server, Servers, Source, fresh_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from regfs import RegistryFileSystem, StorageDriver
 from regfs.store.upload import IN_FLIGHT
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 # moto keeps everything in memory, of which these tests use much.
 pytestmark = [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from oci import read_oci_layout, write_oci_layout
+from support.oci import read_oci_layout, write_oci_layout
 
 from regfs.image import (
     CONFIG_TYPE,

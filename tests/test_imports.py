@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from layers import IMPORTS, LAYERS, OURS, PACKAGE, SAME_LAYER, floors, part_of, parts
+from support.layers import IMPORTS, LAYERS, OURS, PACKAGE, SAME_LAYER, floors, part_of, parts
 
 # Who may import the packages that are large or tell how requests travel; everyone else goes through them.
 MAY_IMPORT_OF_OTHERS: dict[str, set[str]] = {

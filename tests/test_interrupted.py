@@ -14,8 +14,8 @@ import pytest
 from regfs import RegistryFileSystem
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Fate, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Fate, Request
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

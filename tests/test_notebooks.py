@@ -24,8 +24,8 @@ from regfs.image import build_image
 from regfs.layout import BlobData
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 YOURS = next(path for path in NOTEBOOKS if path.stem == "your_registry")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli.browser import program
 from cli.conftest import write_config
-from example import HEIGHT, WIDTH, picture
 from faults.operations import OPERATIONS
 from faults.table import FAULTS, table
-from memory import MemoryDriver
+from support.example import HEIGHT, WIDTH, picture
+from support.memory import MemoryDriver
 
 import regfs
 from regfs.catalog.fsck.findings import KINDS
@@ -23,7 +23,7 @@ from regfs.frames.schemas import SCHEMAS, markdown
 from regfs.parameters.table import parameter_table
 
 if TYPE_CHECKING:
-    from servers import Server
+    from support.servers import Server
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("regfs/*/README.md"))

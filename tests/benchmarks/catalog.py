@@ -29,8 +29,8 @@ from typing import Any
 if not __package__:  # as a file: Python puts its directory where the one above has to be
     sys.path[0] = str(Path(__file__).absolute().parent.parent)
 
-from proxy import CountingProxy, Request
 from rich.table import Table
+from support.proxy import CountingProxy, Request
 
 from benchmarks.place import shut_out_settings
 from benchmarks.proxy import Proxy

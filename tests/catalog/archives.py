@@ -6,7 +6,7 @@ import io
 import tarfile
 from typing import Any
 
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 from regfs.catalog.manifest import Reference
 from regfs.catalog.rootfs import RootFilesystem

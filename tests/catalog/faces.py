@@ -13,12 +13,12 @@ import s3fs
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 import regfs
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 ON_S3 = ("filesystem", "driver", "s3fs")
 ELSEWHERE = ("memory driver", "memory", "local")

@@ -13,7 +13,7 @@ from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - 
 from catalog.registry_tree import Files, in_memory, trees
 from catalog.varied import Tree, store, tree
 from hypothesis import HealthCheck, given, settings
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 import regfs
 from regfs.catalog import Catalog
@@ -36,8 +36,8 @@ from regfs.layout import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 RECORDS = ("repositories", "tags", "manifests", "references", "blobs", "uploads", "links")
 

@@ -16,7 +16,7 @@ from catalog.registry_tree import Files, in_memory, trees
 from catalog.varied import store
 from distributed import Client, LocalCluster
 from hypothesis import HealthCheck, given, settings
-from servers import fresh_place
+from support.servers import fresh_place
 
 import regfs
 from regfs.catalog import Catalog
@@ -26,8 +26,8 @@ from regfs.image import build_image, store_image
 from regfs.layout import BLOBS, DATABASE_LOCK, REPOSITORIES
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
-    from servers import Place, Server
+    from support.proxy import CountingProxy
+    from support.servers import Place, Server
 
 # Parts of dask and distributed have no types.
 start_cluster: Any = LocalCluster

@@ -15,7 +15,7 @@ from regfs.frames import DaskFrames, Frames
 from regfs.image import build_image, store_image
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 MAKERS: dict[str, Callable[..., Any]] = {"Catalog": Catalog, "Frames": Frames, "DaskFrames": DaskFrames}
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from catalog.varied import CREATED, store
-from servers import fresh_place
+from support.servers import fresh_place
 
 import regfs
 from regfs.catalog import Catalog
@@ -27,7 +27,7 @@ from regfs.frames.schemas import CATALOG, SPAN, TEXT, TIME, Column, Schema, mark
 from regfs.layout import Digest, TagCurrentLink
 
 if TYPE_CHECKING:
-    from servers import Place, Server
+    from support.servers import Place, Server
 
 ON_SEAWEEDFS = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 PACKAGE = Path(regfs.__file__).parent
@@ -214,7 +214,7 @@ class TestBehaviour:
         assert "more" not in frames.blobs
 
     def test_the_bucket_is_read_once(self, options: dict[str, Any], server: Server) -> None:
-        from proxy import CountingProxy
+        from support.proxy import CountingProxy
 
         store(regfs.create("s3", options), uploads=False)
         proxy = CountingProxy(server.endpoint)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - pytest looks for it
 from catalog.varied import described, tree
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 import regfs
 from regfs.catalog import Catalog
@@ -45,7 +45,7 @@ from regfs.layout import (
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from proxy import CountingProxy, Request
+    from support.proxy import CountingProxy, Request
 
 NAME = "team/app"
 LATER = datetime.now(timezone.utc) + GRACE * 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from catalog.faces import ELSEWHERE, ON_S3, elsewhere, on_s3
 from catalog.varied import Tree
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 import regfs
 from regfs.catalog import Catalog, guards, orphans
@@ -33,8 +33,8 @@ from regfs.layout import DATABASE_LOCK, REPOSITORIES, ROOT, BlobData, Digest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 on_seaweedfs = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 LOCK = b'{"version":1}'

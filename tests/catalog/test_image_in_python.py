@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from catalog.archives import CountingSource
 from cli.shop import BASE, CREATED, Shop, shop
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 import regfs
 from regfs.catalog import Catalog

@@ -15,7 +15,7 @@ import zstandard
 from catalog.archives import DIRECTORY, hardlink, stored, symlink, tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 from regfs.catalog.layers import (
     Entry,

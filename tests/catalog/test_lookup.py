@@ -8,7 +8,7 @@ import fsspec
 import pytest
 from cli.shop import Shop, shop
 from fsspec.implementations.dirfs import DirFileSystem
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 from regfs.catalog.images import platforms_of
 from regfs.catalog.inspection import inspect

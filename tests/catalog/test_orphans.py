@@ -18,7 +18,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 from regfs import RegistryFileSystem, StorageDriver, create
 from regfs.catalog import Catalog, orphans
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 on_seaweedfs = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)

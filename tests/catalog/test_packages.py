@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import rpmdb
+import support.rpmdb as rpmdb
 
 from regfs.catalog.packages import (
     DatabaseError,

@@ -31,7 +31,7 @@ from regfs.layout import (
 )
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
+    from support.proxy import CountingProxy, Request
 
     from regfs import StorageDriver
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from catalog.faces import elsewhere, foreign
 from catalog.faces import on_seaweedfs as pytest_generate_tests  # noqa: F401 - pytest looks for it
-from memory import MemoryDriver
-from servers import Place
+from support.memory import MemoryDriver
+from support.servers import Place
 
 import regfs
 from regfs.catalog import Catalog
@@ -20,8 +20,8 @@ from regfs.layout import ROOT, BlobData, Digest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy import CountingProxy, Request
-    from servers import Server
+    from support.proxy import CountingProxy, Request
+    from support.servers import Server
 
 BLOB = BlobData(Digest.of(b"x")).path
 

@@ -15,7 +15,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 import regfs
 from regfs.catalog.source import Source, spread
@@ -24,8 +24,8 @@ from regfs.layout import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 FILES = {f"{ROOT}/a/one": b"1", f"{ROOT}/a/b/two": b"22", f"{ROOT}/a-b/three": b"", f"{ROOT}/c": b"333"}
 

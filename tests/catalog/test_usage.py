@@ -13,7 +13,7 @@ from catalog import registry_tree as tree
 from catalog.registry_tree import Files, in_memory, trees
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 from regfs import create
 from regfs.catalog import Catalog
@@ -25,7 +25,7 @@ from regfs.layout import Digest, UploadData
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from servers import Place
+    from support.servers import Place
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 

@@ -26,7 +26,7 @@ from click.testing import CliRunner, Result
 from regfs.cli.group import cli
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 Regfs = Callable[..., Result]
 Start = Callable[..., "subprocess.Popen[bytes]"]

@@ -19,7 +19,7 @@ from regfs.layout import BlobData, Digest, ManifestRevisionLink
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Terminal
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

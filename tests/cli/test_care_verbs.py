@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from cli.conftest import located, payload, write_config
 from cli.shop import Shop, shop
-from quiescence import wait_until_asleep
+from support.quiescence import wait_until_asleep
 
 from regfs.cli.errors import Code
 from regfs.filesystem import RegistryFileSystem
@@ -24,8 +24,8 @@ from regfs.layout import BlobData, Digest, LayerLink, link_content
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Start, Terminal
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 OK = 0

@@ -14,8 +14,8 @@ from regfs.cli.errors import Code
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Terminal
-    from proxy import CountingProxy, Request
-    from servers import Place, Server
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place, Server
 
 on_seaweedfs = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli.conftest import Terminal, write_config
 from cli.shop import shop
-from servers import Place, Server, fresh_place
+from support.servers import Place, Server, fresh_place
 
 from regfs.filesystem import RegistryFileSystem
 from regfs.frames import SCHEMAS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.conftest import Regfs
-    from proxy import CountingProxy, Request
+    from support.proxy import CountingProxy, Request
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

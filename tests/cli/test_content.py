@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli.conftest import payload, write_config
 from cli.shop import Shop, described, shop
-from proxy import Fate
-from servers import Place, Server, fresh_place
+from support.proxy import Fate
+from support.servers import Place, Server, fresh_place
 
 from regfs.catalog.manifest import OCI_MANIFEST
 from regfs.cli.errors import Code
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import subprocess
 
     from cli.conftest import Regfs, Terminal
-    from proxy import CountingProxy, Request
+    from support.proxy import CountingProxy, Request
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.conftest import Regfs, Start
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -21,7 +21,7 @@ from regfs.layout import BlobData, TagCurrentLink, repository_root
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Terminal
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import rpmdb
+import support.rpmdb as rpmdb
 from cli.shop import Shop, described
 
 from regfs.catalog.manifest import OCI_INDEX, OCI_MANIFEST
@@ -23,8 +23,8 @@ from regfs.layout import BlobData, Digest
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Terminal
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 STATUS = "var/lib/dpkg/status"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cli.conftest import Regfs, Terminal
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 
 @pytest.fixture

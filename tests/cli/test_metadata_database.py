@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.conftest import Regfs, Start
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 WARNING = f"{DATABASE_LOCK}: this registry's metadata is in a database (GitLab's registry)"

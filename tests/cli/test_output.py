@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cli.conftest import Regfs, Terminal
-    from servers import Place
+    from support.servers import Place
 
 NAME = "organisation/a-rather-long-name/with-parts"
 COLUMNS = [

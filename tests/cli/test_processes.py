@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli.conftest import payload
 from cli.shop import shop
-from proxy import CountingProxy, Fate, Request
-from quiescence import wait_until_asleep
+from support.proxy import CountingProxy, Fate, Request
+from support.quiescence import wait_until_asleep
 
 from regfs.cli.errors import Code
 
 if TYPE_CHECKING:
     from cli.conftest import Start, Terminal
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -10,7 +10,7 @@ import pytest
 from cli.conftest import payload, write_config
 from cli.shop import BASE, CREATED, Shop, described, shop
 from cli.test_registry_verbs import rows, told
-from servers import Place, Server, fresh_place
+from support.servers import Place, Server, fresh_place
 
 from regfs.cli.errors import Code
 from regfs.filesystem import RegistryFileSystem
@@ -19,7 +19,7 @@ from regfs.layout import BlobData, Digest, LayerLink, ManifestRevisionLink, Uplo
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Terminal
-    from proxy import CountingProxy
+    from support.proxy import CountingProxy
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 OK = 0

@@ -11,14 +11,14 @@ import pytest
 from cli.conftest import payload, write_config
 from cli.shop import HOSTILE, Shop, shop
 from faults.table import error
-from servers import Place, Server, fresh_place
+from support.servers import Place, Server, fresh_place
 
 from regfs.cli.errors import Code
 from regfs.filesystem import RegistryFileSystem
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Terminal
-    from proxy import CountingProxy
+    from support.proxy import CountingProxy
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 OK = 0

@@ -35,7 +35,7 @@ from regfs.report.words import amount, counted, cut, plainly, several, steps
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs
-    from servers import Place
+    from support.servers import Place
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 HOSTILE = "<script>window.struck=1</script><img src=x onerror=window.struck=1>\u202e\"'&"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from example import example
+from support.example import example
 
 from regfs import RegistryFileSystem
 

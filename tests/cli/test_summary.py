@@ -28,8 +28,8 @@ from regfs.layout import DATABASE_LOCK, BlobData, UploadData
 
 if TYPE_CHECKING:
     from cli.conftest import Regfs, Terminal
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 README = Path(__file__).parents[2] / "regfs" / "cli" / "README.md"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cli.conftest import Regfs, Terminal
-    from servers import Place
+    from support.servers import Place
 
 uploads = importlib.import_module("regfs.cli.uploads")
 # All of moto's uploads are of 2010.

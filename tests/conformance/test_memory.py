@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 from regfs.testing import StorageDriverSuite, machine
 

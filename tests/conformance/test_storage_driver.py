@@ -12,7 +12,7 @@ from regfs import RegistryFileSystem, StorageDriver
 from regfs.testing import DriverMachine, StorageDriverSuite
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
     from regfs.testing import Driver
 

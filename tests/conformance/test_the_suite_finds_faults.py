@@ -16,7 +16,7 @@ import pytest
 FAULTY = """
 import io
 from hypothesis import Phase, settings
-from memory import MemoryDriver, MemoryWriter
+from support.memory import MemoryDriver, MemoryWriter
 from regfs import PathNotFoundError, SkipDir, FileInfo
 from regfs.testing import StorageDriverSuite, machine
 

@@ -24,7 +24,7 @@ from distributed import Client, LocalCluster
 from regfs import RegistryFileSystem
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 # Parts of dask and distributed have no types.
 frames: Any = dask.dataframe

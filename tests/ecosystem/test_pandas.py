@@ -17,7 +17,7 @@ import pytest
 from regfs import ParameterError, RegistryFileSystem
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 READERS: dict[str, Callable[..., Any]] = {
     "read_csv": pd.read_csv,

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 import s3fs
-from servers import Place, Server, fresh_place
+from support.servers import Place, Server, fresh_place
 
 from regfs import RegistryFileSystem
 

@@ -25,7 +25,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from regfs import RegistryFileSystem
 
 if TYPE_CHECKING:
-    from servers import Place, Server
+    from support.servers import Place, Server
 
 ON_SEAWEEDFS = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -25,7 +25,7 @@ from zarr.testing.store import StoreTests
 from regfs import RegistryFileSystem
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script it is alone
 
 from faults.table import FAULTS, REFUSED, identity
-from proxy import CountingProxy, Fate, Request
+from support.proxy import CountingProxy, Fate, Request
 
 from regfs import RegistryFileSystem, StorageDriver
 from regfs.local import LocalS3

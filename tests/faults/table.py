@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy import Fate, Request
+from support.proxy import Fate, Request
 
 from regfs import ThrottledError
 

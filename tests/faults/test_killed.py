@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from fsspec.asyn import sync
-from proxy import CountingProxy
+from support.proxy import CountingProxy
 
 import regfs.local.server
 from regfs import RegistryFileSystem, StorageDriver

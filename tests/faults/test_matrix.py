@@ -16,8 +16,8 @@ import pytest
 from faults.operations import OPERATIONS, PART, Cell, Operation
 from faults.table import CLEARING, FAULTS, REFUSED, STALL, Fault, identity, kind
 from fsspec.asyn import sync
-from proxy import CountingProxy, Fate, Request
-from servers import Place
+from support.proxy import CountingProxy, Fate, Request
+from support.servers import Place
 
 import regfs.s3.client
 import regfs.s3.fast

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from faults.table import answer, error, kind
-from proxy import Fate
+from support.proxy import Fate
 
 import regfs.s3.client
 import regfs.s3.retry
 from regfs import FileChangedError, RegistryFileSystem, StorageDriver, ThrottledError
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from faults.table import answer, error
-from proxy import Throttling
+from support.proxy import Throttling
 
 from regfs import RegistryFileSystem, ThrottledError
 from regfs.s3.failures import THROTTLING
 from regfs.s3.pace import Pace
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

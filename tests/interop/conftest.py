@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from interop.registry import PROGRAMS, Registry
-from servers import Place, Server, fresh_place
+from support.servers import Place, Server, fresh_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from oci import read_oci_layout, write_oci_layout
+from support.oci import read_oci_layout, write_oci_layout
 
 from regfs import create
 from regfs.catalog import Catalog
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from interop.registry import Registry
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.interop
 

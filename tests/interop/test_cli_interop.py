@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from oci import write_oci_layout
+from support.oci import write_oci_layout
 
 from regfs.cli.group import cli
 from regfs.image import build_image

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from interop.registry import Registry
-    from servers import Place
+    from support.servers import Place
 
     from regfs.image import Image
 

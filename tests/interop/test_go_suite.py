@@ -22,7 +22,7 @@ from interop.driver_socket import serve
 from regfs import StorageDriver
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.interop
 

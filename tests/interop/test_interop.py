@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from interop.registry import SECRET
-from oci import read_oci_layout, write_oci_layout
+from support.oci import read_oci_layout, write_oci_layout
 
 from regfs import PathNotFoundError, RegistryFileSystem, StorageDriver, create
 from regfs.image import Image, build_image, store_image
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from interop.registry import Registry
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.interop
 

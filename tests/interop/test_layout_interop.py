@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from oci import read_oci_layout, write_oci_layout
+from support.oci import read_oci_layout, write_oci_layout
 
 from regfs.image import Image, build_image, store_image
 from regfs.layout import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from interop.registry import Registry
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.interop
 

@@ -16,7 +16,7 @@ from regfs.layout import BlobData, Digest, LayerLink, TagCurrentLink
 
 if TYPE_CHECKING:
     from interop.registry import Registry
-    from servers import Place
+    from support.servers import Place
 
     from regfs.catalog.fsck.findings import Finding
     from regfs.image import Image

@@ -19,7 +19,7 @@ from regfs.layout import BlobData, Digest, LayerLink, ManifestRevisionLink, Path
 
 if TYPE_CHECKING:
     from interop.registry import Registry
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.interop
 

@@ -9,7 +9,7 @@ import pytest
 from regfs import RegistryFileSystem, StorageDriver
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 CHUNK = 5 * 2**20
 SIZES = [0, 7, 2 * CHUNK + 1]

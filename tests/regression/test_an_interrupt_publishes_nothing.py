@@ -19,8 +19,8 @@ from regfs.filesystem import waiting
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 _PROGRAM = """
 import json, signal, sys, time

@@ -11,7 +11,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from proxy import CountingProxy
+from support.proxy import CountingProxy
 
 from regfs import RegistryFileSystem, StorageDriver
 from regfs.doctor.checks import Verdict
@@ -21,7 +21,7 @@ from regfs.local import server as local
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from proxy import Request
+    from support.proxy import Request
 
 DOMAIN = "s3.test"
 CHUNK = 5 * 2**20

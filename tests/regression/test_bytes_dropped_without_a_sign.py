@@ -23,7 +23,7 @@ from regfs.store import unclosed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

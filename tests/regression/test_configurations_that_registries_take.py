@@ -23,8 +23,8 @@ from regfs.parameters import insecure, notices
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 TYPE = "REGISTRY_STORAGE"
 S3 = "REGISTRY_STORAGE_S3_"

@@ -26,7 +26,7 @@ from regfs.layout import BLOBS, DATABASE_LOCK, BlobData, Digest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -9,7 +9,7 @@ import pytest
 from regfs import FileInfo, PathNotFoundError, RegistryFileSystem, StopWalk, StorageDriver
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 
 @pytest.fixture

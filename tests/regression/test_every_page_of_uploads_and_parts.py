@@ -23,8 +23,8 @@ from regfs.store.resume import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 MIB = 2**20
 CHUNK = 5 * MIB

@@ -12,8 +12,8 @@ from regfs import RegistryFileSystem, StorageDriver
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 CHUNK = 5 * 2**20
 STATUSES = {403: ("AccessDenied", PermissionError), 500: ("InternalError", OSError)}

@@ -16,8 +16,8 @@ from regfs import RegistryFileSystem, StorageDriver
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy import CountingProxy, Request
-    from servers import Place, Server
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place, Server
 
 CHUNK = 5 * 2**20
 LARGE = 2 * CHUNK + 1

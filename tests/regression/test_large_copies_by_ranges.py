@@ -22,8 +22,8 @@ from regfs.store.upload import IN_FLIGHT, MAX_OBJECT, MAX_PARTS, Upload, part_si
 MAX_PART = 5 * 2**30  # S3 API, "Multipart upload limits"
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
-    from servers import Place, Server
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place, Server
 
     from regfs.s3.client import S3Client
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from catalog.varied import Tree, described
-from memory import MemoryDriver
+from support.memory import MemoryDriver
 
 from regfs.catalog import Catalog
 from regfs.catalog.manifest import OCI_INDEX

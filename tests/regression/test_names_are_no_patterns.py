@@ -22,14 +22,14 @@ from fsspec.mapping import FSMap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow.fs import FSSpecHandler, PyFileSystem
-from servers import Place, fresh_place
+from support.servers import Place, fresh_place
 from upath import UPath
 
 from regfs import RegistryFileSystem
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
-    from servers import Server
+    from support.proxy import CountingProxy
+    from support.servers import Server
 
 TRAPS = {
     "test?file.txt": ["test_file.txt"],

@@ -25,8 +25,8 @@ from regfs.store.upload import IN_FLIGHT, MAX_PARTS, Upload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
     from regfs.s3.client import S3Client
 

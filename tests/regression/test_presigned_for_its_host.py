@@ -16,8 +16,8 @@ import pytest
 from regfs import RegistryFileSystem, StorageDriver
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 
 def fetch(url: str, method: str = "GET") -> tuple[int, bytes]:

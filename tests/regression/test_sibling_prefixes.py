@@ -13,7 +13,7 @@ import pytest
 from regfs import PathNotFoundError, RegistryFileSystem, StorageDriver
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 TAGS = "/docker/registry/v2/repositories/app/_manifests/tags"
 REPOSITORIES = "/docker/registry/v2/repositories"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from servers import Place
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

@@ -24,8 +24,8 @@ from regfs.s3 import unfinished
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 

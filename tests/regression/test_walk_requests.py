@@ -14,8 +14,8 @@ from regfs import FileInfo, RegistryFileSystem, SkipDir, StorageDriver
 from regfs.s3.client import S3Client
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from regfs import RegistryFileSystem, StorageDriver
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 CHUNK = 5 * 2**20
 PATH = "/a/data"

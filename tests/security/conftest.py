@@ -12,7 +12,7 @@ from regfs import RegistryFileSystem
 from regfs.parameters import notices
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
+    from support.proxy import CountingProxy
 
 
 class Make(Protocol):

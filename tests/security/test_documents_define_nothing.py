@@ -20,8 +20,8 @@ from regfs.s3.documents import DocumentError, check, parse
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy import CountingProxy, Request
     from security.conftest import Make
+    from support.proxy import CountingProxy, Request
 
 LAUGHS = "".join(
     f'<!ENTITY l{n} "{"&l" + str(n - 1) + ";" * 1}{("&l" + str(n - 1) + ";") * 9}">' for n in range(1, 12)

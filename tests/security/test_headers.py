@@ -13,8 +13,8 @@ from regfs import DriverParameters, InvalidPathError, ParameterError, RegistryFi
 from regfs.s3.sigv4 import EMPTY_SHA256, Credentials, Signer
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
     from security.conftest import Make
+    from support.proxy import CountingProxy
 
 ENDS = [
     "\r\nX-Evil: 1",

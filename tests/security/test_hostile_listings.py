@@ -23,9 +23,9 @@ import regfs.s3.client
 from regfs import RegistryFileSystem, StorageDriver
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
     from security.conftest import Make
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 pytestmark = pytest.mark.parametrize("server", ["moto"], indirect=True)
 

@@ -21,8 +21,8 @@ from regfs.paths import split_url
 from regfs.s3.failures import retry_after
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
     from security.conftest import Make
+    from support.proxy import CountingProxy, Request
 
 patient = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

@@ -24,9 +24,9 @@ from regfs import RegistryFileSystem, StorageDriver
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy import CountingProxy, Request
     from security.conftest import Make
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 patient = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from proxy import CountingProxy
+from support.proxy import CountingProxy
 
 from regfs import RegistryFileSystem, StorageDriver
 
 if TYPE_CHECKING:
-    from servers import Place, Server
+    from support.servers import Place, Server
 
 # moto takes any token; what arrives elsewhere is what matters here.
 pytestmark = pytest.mark.parametrize("server", ["moto"], indirect=True)

@@ -30,9 +30,9 @@ from regfs.s3.redaction import redacted
 from regfs.s3.sigv4 import Credentials
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
     from security.conftest import Make
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 SECRETS = {
     "accesskey": "AKIDOFTHISTESTALONE",
@@ -161,7 +161,7 @@ def test_connections_that_do_not_come_about_tell_none(
 def test_an_answer_that_does_not_come_tells_none(
     make: Make, proxy: CountingProxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from proxy import Fate
+    from support.proxy import Fate
 
     caplog.set_level(logging.DEBUG)
     for module in (regfs.s3.fast, regfs.s3.transport):

@@ -28,7 +28,7 @@ from regfs.parameters.insecure import InsecureWarning
 
 if TYPE_CHECKING:
     from security.conftest import Make
-    from servers import Server
+    from support.servers import Server
 
 
 def certify(folder: Path, *, host: str = "localhost", address: str = "127.0.0.1", days: int = 1) -> Path:

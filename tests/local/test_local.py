@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
-from servers import Server
+from support.servers import Server
 
 from regfs.driver import StorageDriver
 from regfs.filesystem import RegistryFileSystem
@@ -28,7 +28,7 @@ from regfs.local import server as local
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from regfs import RegistryFileSystem
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
+    from support.proxy import CountingProxy, Request
 
 # moto takes any credentials, so that the requests tell which ones they carry.
 pytestmark = pytest.mark.parametrize("server", ["moto"], indirect=True)

@@ -68,7 +68,7 @@ class TestTable:
 
     def test_import_is_cheap(self) -> None:
         code = "import sys, regfs.parameters; print(sorted({'botocore', 'yaml', 's3fs'} & set(sys.modules)))"
-        root = Path(__file__).parents[1]
+        root = Path(__file__).parents[2]
         run = subprocess.run(
             [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
         )

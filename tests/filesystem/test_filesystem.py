@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy import CountingProxy
-    from servers import Place, Server
+    from support.proxy import CountingProxy
+    from support.servers import Place, Server
 
 CHUNK = 5 * 2**20
 

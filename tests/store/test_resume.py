@@ -17,7 +17,7 @@ from regfs.store.upload import MAX_OBJECT, MAX_PARTS, part_size
 MAX_PART = 5 * 2**30  # S3 API, "Multipart upload limits"
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 MIB = 2**20
 CHUNK = 5 * MIB

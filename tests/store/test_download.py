@@ -20,8 +20,8 @@ from regfs.store import download
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 RANGE = 64 * 1024
 DATA = random.Random(1).randbytes(10 * RANGE + 17)

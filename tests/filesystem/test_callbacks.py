@@ -14,8 +14,8 @@ from regfs import RegistryFileSystem
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 SIZES = {"a/1": 100, "a/2": 3 * 2**20 + 7, "a/b/3": 0}
 

@@ -22,8 +22,8 @@ from regfs.parameters.table import PARAMETERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy import CountingProxy, Request
-    from servers import Server
+    from support.proxy import CountingProxy, Request
+    from support.servers import Server
 
 MIB = 2**20
 CHUNK = 5 * MIB

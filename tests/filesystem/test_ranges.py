@@ -18,8 +18,8 @@ from regfs.filesystem.stream import FIRST_BLOCK, StreamCache
 from regfs.store.ranges import LARGEST, NEAR, merge
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 CONTENT = random.Random(0).randbytes(300_000)
 RANGES = st.lists(

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
-from proxy import CountingProxy, Request
+from support.proxy import CountingProxy, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from servers import Place, Server
+    from support.servers import Place, Server
 
 MIB = 1024 * 1024
 

@@ -9,15 +9,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from proxy import Fate
+from support.proxy import Fate
 
 from regfs.doctor import examination
 from regfs.doctor.checks import Check, Verdict
 from regfs.filesystem import RegistryFileSystem
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
-    from servers import Place, Server
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place, Server
 
 on_seaweedfs = pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
 Found = dict[str, Check]

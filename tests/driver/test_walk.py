@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from servers import fresh_place
+from support.servers import fresh_place
 
 from regfs import (
     FileInfo,
@@ -25,8 +25,8 @@ from regfs.s3.client import S3Client
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from proxy import CountingProxy
-    from servers import Place, Server
+    from support.proxy import CountingProxy
+    from support.servers import Place, Server
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from upath import UPath
 from regfs.filesystem.upath import RegistryPath
 
 if TYPE_CHECKING:
-    from servers import Place
+    from support.servers import Place
 
 
 @pytest.fixture

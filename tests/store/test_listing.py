@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import fresh_place
+from support.servers import fresh_place
 
 from regfs import RegistryFileSystem
 from regfs.layout import BlobData, Digest, LayerLink
@@ -20,8 +20,8 @@ from regfs.store.listing import AT_ONCE, divide, list_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from proxy import CountingProxy
-    from servers import Place, Server
+    from support.proxy import CountingProxy
+    from support.servers import Place, Server
 
     from regfs.s3.objects import ListPage, ObjectInfo
 

@@ -10,7 +10,7 @@ from regfs import RegistryFileSystem, StorageDriver
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from servers import Place
+    from support.servers import Place
 
 import pytest
 

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from certificates import Certificates, serving
+from support.certificates import Certificates, serving
 
 from regfs.doctor import endpoint
 from regfs.doctor.checks import Check, Verdict
@@ -18,7 +18,7 @@ from regfs.doctor.checks import Check, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy import CountingProxy, Request
+    from support.proxy import CountingProxy, Request
 
 ORDER = ["name", "connection", "TLS", "HTTP", "clock"]
 

@@ -1,7 +1,7 @@
 """The architecture: which part of regfs may import which, and the modules' imports as they are.
 
-``python tests/layers.py`` prints the floors: each part stands on the highest floor above all parts that it
-imports, for type checkers alone included.
+``python tests/support/layers.py`` prints the floors: each part stands on the highest floor above all parts
+that it imports, for type checkers alone included.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "regfs"
+PACKAGE = Path(__file__).parents[2] / "regfs"
 
 # A part is a package or a module directly in regfs, or a package in a package. It imports parts of the lines
 # above its own, and itself. The package regfs itself, whose names are resolved on first use, is everybody's.

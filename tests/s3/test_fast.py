@@ -23,8 +23,8 @@ from regfs import BucketNotFoundError, RegistryFileSystem
 from regfs.s3.pace import Pace
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy, Request
-    from servers import Place
+    from support.proxy import CountingProxy, Request
+    from support.servers import Place
 
 CHUNK = 5 * 2**20
 

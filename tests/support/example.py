@@ -1,6 +1,6 @@
 """The registry of the README: its session on a terminal and its picture.
 
-``python tests/example.py notebooks/report.png`` makes the picture anew; it needs Debian's ``chromium``.
+``python tests/support/example.py notebooks/report.png`` makes the picture anew; needs Debian's ``chromium``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+if not __package__:  # as a file: Python puts its directory where the one above has to be
+    sys.path[0] = str(Path(__file__).absolute().parent.parent)
 
 from cli.browser import Browser, program
 from cli.shop import Shop, configured

@@ -13,8 +13,8 @@ import pytest
 from regfs import FileChangedError, RegistryFileSystem
 
 if TYPE_CHECKING:
-    from proxy import CountingProxy
-    from servers import Place
+    from support.proxy import CountingProxy
+    from support.servers import Place
 
 MIB = 2**20
 CHUNK = 5 * MIB

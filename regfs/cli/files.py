@@ -86,7 +86,7 @@ def _listed(fs: RegistryFileSystem, path: str, recursive: bool) -> Sequence[Mapp
 @click.argument("path", type=PathName())
 @shared
 def stat(place: Place, out: Output, path: str) -> None:
-    """Show all there is to know of a file or directory.
+    """Show a file's or directory's properties.
 
     "key" is where the bucket has it; "driver" is whether the registry's driver accepts the path, whose
     rule is stricter than S3's. JSON: an object.
@@ -189,7 +189,7 @@ def du(place: Place, out: Output, path: str, *, summary: bool, human: bool) -> N
 @click.option("--method", type=click.Choice(["GET", "HEAD"], case_sensitive=False), default="GET")
 @shared
 def url(place: Place, out: Output, path: str, *, expires: timedelta, method: str) -> None:
-    """Make a URL that needs no credentials for a while. Sends no request, so the file need not exist.
+    """Print a presigned URL. Sends no request, so the file need not exist.
 
     JSON: an object with url, method and expires, the time in UTC.
     """

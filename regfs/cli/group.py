@@ -31,13 +31,13 @@ class Verb(NamedTuple):
 VERBS: dict[str, dict[str, Verb]] = {
     "Files": {
         "ls": Verb("files", "List directories and files."),
-        "stat": Verb("files", "Show all there is to know of a file or directory."),
+        "stat": Verb("files", "Show a file's or directory's properties."),
         "cat": Verb("files", "Write files to stdout: of the bucket, or out of an image."),
         "cp": Verb("changes", "Copy files: up, down, or between buckets."),
         "mv": Verb("changes", "Move files: up, down, within a bucket or between buckets."),
         "rm": Verb("changes", "Remove files, and directories with -r."),
         "du": Verb("files", "Show disk usage per child."),
-        "url": Verb("files", "Make a URL that needs no credentials for a while."),
+        "url": Verb("files", "Print a presigned URL."),
     },
     "Registry": {
         "repos": Verb("registry", "List the repositories, with what each has."),
@@ -48,15 +48,15 @@ VERBS: dict[str, dict[str, Verb]] = {
         "usage": Verb("registry", "Show which repository uses how much, or why one is so large."),
         "who": Verb("uses", "Show who uses a layer, a configuration or a manifest."),
         "diff": Verb("diff", "Show what changed between two images, two exports, or an export and now."),
-        "export": Verb("share", "Write all there is to know as Parquet files."),
-        "report": Verb("share", "Write a page about all of it, to be read in a browser."),
+        "export": Verb("share", "Write everything as Parquet files."),
+        "report": Verb("share", "Write a page with all of it, to read in a browser."),
     },
     "Care": {
         "summary": Verb("summary", "Show usage, orphans, uploads and findings; for cron and Prometheus."),
         "orphans": Verb("care", "List the blobs that nothing needs, and --apply their deletion."),
         "fsck": Verb("care", "Check for broken links, manifests and blobs."),
-        "uploads": Verb("uploads", "List uploads that were never ended, and --abort them."),
-        "doctor": Verb("doctor", "Check all that a registry's driver needs, and say what to change."),
+        "uploads": Verb("uploads", "List pending uploads, and --abort them."),
+        "doctor": Verb("doctor", "Check a configuration against its bucket, and say what to change."),
     },
 }
 """All verbs, by the sections of the help. The command of the verb "a-b" is the module's function ``a_b``."""

@@ -96,7 +96,7 @@ def global_options(*, environment: bool) -> Callable[[Callable[..., Any]], Calla
             type=SETTING,
             metavar="KEY=VALUE",
             help="A storage parameter, before those of the file; may be repeated. "
-            "Others of this machine can see it: keep secrets in the file or the environment.",
+            "Other users of the machine can see it: keep secrets in the file or the environment.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
         click.option("--header", is_flag=True, help="Print the heading of a table in pipes, too."),

@@ -269,15 +269,15 @@ def usage(
     top: int | None,
     human: bool,
 ) -> None:
-    """Show which repository, or which tag, uses how much; of REPO, what it is made of.
+    """Show how much each repository or tag uses; of REPO, what it consists of.
 
     \b
     logical  what it would take if nothing were shared
     stored   the blobs that it needs, each once
     unique   of those, what nobody else needs
     shared   the rest
-    freed    by how much the listing would shrink if it were deleted and
-             garbage were then collected
+    freed    how much storage deleting it and collecting garbage would
+             free
     pending  parts of its unfinished uploads, which no listing shows (a
              column where there are any)
 

@@ -55,7 +55,7 @@ def export(
     overwrite: bool,
     ignore: tuple[Ignore, ...],
 ) -> None:
-    """Write all there is to know as Parquet files, one for each table.
+    """Write everything as Parquet files, one for each table.
 
     DIRECTORY is local, or a URL of any filesystem that fsspec knows; one that begins with regfs:// has the
     same parameters as the registry. {date} in it becomes the day, as 2026-02-28, and {time} the time, as

@@ -48,7 +48,7 @@ def uploads(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """List uploads under the root directory that were begun and never ended, and --abort them.
+    """List pending uploads under the root directory, and --abort them.
 
     No listing shows them, and they are paid for. A registry's own uploads are among them for as long as
     somebody pushes: abort none that may still be alive. Those that are aborted are the ones that were listed

@@ -8,7 +8,7 @@ from html import escape
 from itertools import islice
 from typing import TypeAlias
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+from regfs.units import format_size
 
 
 class Bytes(int):
@@ -66,17 +66,6 @@ def text(value: str) -> str:
     if not value.isprintable():
         value = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     return escape(value)
-
-
-def format_size(count: int) -> str:
-    """Format a number of bytes in three digits at most: ``71 B``, ``1.5 KiB``, ``12 MiB``."""
-    number, unit = float(count), _UNITS[0]
-    for unit in _UNITS:
-        if number < 999.5 or unit == _UNITS[-1]:
-            break
-        number /= 1024
-    digits = 1 if unit != "B" and 0 < number < 9.95 else 0
-    return f"{number:.{digits}f} {unit}"
 
 
 def _cell(value: Cell) -> str:

@@ -14,9 +14,10 @@ from datetime import date
 from heapq import heappush, heapreplace
 from typing import NamedTuple, TypeAlias
 
-from regfs.catalog.html import Bytes, format_size, table
+from regfs.catalog.html import Bytes, table
 from regfs.catalog.snapshot import Repository, Snapshot, TagFiles
 from regfs.layout import Digest
+from regfs.units import format_size
 
 Needing: TypeAlias = "Mapping[Digest, Sequence[object]]"
 """Who needs a blob."""

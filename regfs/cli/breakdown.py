@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from regfs.cli.output import Column, Output, counted, size
+from regfs.cli.output import Column, Output, counted
 from regfs.cli.scanning import abbreviated, plain, section, short, some
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.catalog.breakdown import Breakdown
@@ -112,7 +113,7 @@ def _digest(text: str | None, out: Output) -> str:
 def _sums(found: Breakdown, human: bool) -> list[str]:
     """Write out what the sizes add up to, in the repository and if it is deleted."""
     whole = found.repository
-    amount: Callable[[int], str] = size if human else "{} B".format
+    amount: Callable[[int], str] = format_size if human else "{} B".format
     stored = (
         f"{amount(whole.unique_bytes)} unique + {amount(whole.shared_bytes)} shared with other repositories "
         f"= {amount(whole.stored_bytes)} stored, the sum of all {counted(len(found.blobs), 'blob')}"

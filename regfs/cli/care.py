@@ -14,7 +14,7 @@ import click
 from regfs.cli.dates import dated
 from regfs.cli.errors import Code, Failure, Refusal
 from regfs.cli.options import Duration, confirm, quiet_option, shared, sizes_option, yes_option
-from regfs.cli.output import Column, Output, counted, duration, none_older, size, when
+from regfs.cli.output import Column, Output, counted, duration, none_older, when
 from regfs.cli.place import Place, is_remote, located
 from regfs.cli.scanning import (
     catalog,
@@ -28,6 +28,7 @@ from regfs.cli.scanning import (
     stages,
     url_argument,
 )
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.catalog.fsck.findings import Ignore
@@ -160,14 +161,14 @@ def _rows(out: Output, blobs: Iterable[Orphan]) -> list[dict[str, Any]]:
 
 def _show_sums(out: Output, plan: Plan, where: str) -> None:
     count = plan.younger
-    younger = f"{count:,} younger {'one' if count == 1 else 'ones'}, {size(plan.younger_bytes)}"
+    younger = f"{count:,} younger {'one' if count == 1 else 'ones'}, {format_size(plan.younger_bytes)}"
     if not plan.blobs:
         out.summary(none_older("orphaned blobs", plan.older_than, younger if count else "", where))
         return
     age = f" older than {duration(plan.older_than)}" if plan.older_than else ""
     left = f" ({younger})" if count else ""
     out.summary(
-        f"{counted(len(plan.blobs), 'orphaned blob')}{age}, {size(plan.bytes)}{left}, "
+        f"{counted(len(plan.blobs), 'orphaned blob')}{age}, {format_size(plan.bytes)}{left}, "
         f"as of {when(plan.taken)} UTC, in {where}"
     )
 
@@ -240,7 +241,7 @@ def _apply(
 
 
 def _much(blobs: Sequence[Orphan]) -> str:
-    return f"{counted(len(blobs), 'blob')}, {size(sum(blob.size for blob in blobs))}"
+    return f"{counted(len(blobs), 'blob')}, {format_size(sum(blob.size for blob in blobs))}"
 
 
 def _show_others(out: Output, result: Applied) -> None:

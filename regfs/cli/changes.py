@@ -13,10 +13,11 @@ import click
 from regfs.cli.completion import PathName
 from regfs.cli.errors import Refusal
 from regfs.cli.options import SETTING, confirm, quiet_option, shared, yes_option
-from regfs.cli.output import Journal, Output, Tally, counted, size
+from regfs.cli.output import Journal, Output, Tally, counted
 from regfs.cli.place import Place, is_remote, located
 from regfs.cli.sides import Local, Remote, Side, Step, Tree, missing, plan, write_out
 from regfs.paths import without_user
+from regfs.units import format_size
 
 
 def _copying(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,7 +178,7 @@ class _Copy:
             self._out.table([], map(_entry, left), "entries")
             return
         self._out.lines(_arrow(_entry(step)) for step in left)
-        much = f"{counted(len(left), 'file')}, {size(sum(step.size for step in left))}"
+        much = f"{counted(len(left), 'file')}, {format_size(sum(step.size for step in left))}"
         self._out.summary(f"{done} {much}{_skipped(len(steps) - len(left))}{between}")
 
     @staticmethod

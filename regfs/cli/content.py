@@ -12,9 +12,10 @@ import click
 
 from regfs.cli.errors import Failure, Refusal
 from regfs.cli.options import quiet_option, shared, sizes_option
-from regfs.cli.output import Column, Output, counted, size
+from regfs.cli.output import Column, Output, counted
 from regfs.cli.place import Place, is_remote
 from regfs.cli.scanning import RepositoryName, open_lookup, plain, stages
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.catalog.layers import Entry
@@ -165,7 +166,7 @@ def _print_waste(out: Output, waste: Waste, order: str, *, human: bool) -> None:
     rows = [{**record, "layers": ", ".join(map(str, record["layers"]))} for record in records]
     out.table([*columns, Column("path")], rows, name="wasted")
     out.summary(
-        f"{size(waste.wasted_bytes)} wasted of {size(waste.layer_bytes)} in all layers; "
+        f"{format_size(waste.wasted_bytes)} wasted of {format_size(waste.layer_bytes)} in all layers; "
         f"efficiency {_percent(waste.efficiency)}"
     )
 
@@ -213,7 +214,7 @@ def extract(
         image = {"repository": parsed.repository, "tag": parsed.tag or None, "digest": str(rootfs.digest)}
         out.record({**image, "path": path, **plain(extraction), "absent": list(rootfs.absent)})
         return
-    text = f"{counted(extraction.files, 'file')}, {size(extraction.size)}, extracted to {directory}"
+    text = f"{counted(extraction.files, 'file')}, {format_size(extraction.size)}, extracted to {directory}"
     if extraction.skipped:
         nouns = "device or fifo" if len(extraction.skipped) == 1 else "devices and fifos"
         text += f"; {len(extraction.skipped):,} {nouns} left out"

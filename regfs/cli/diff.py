@@ -11,7 +11,7 @@ import click
 
 from regfs.cli.errors import Code, Failure, Refusal
 from regfs.cli.options import shared, sizes_option
-from regfs.cli.output import Column, Output, size, visible, when
+from regfs.cli.output import Column, Output, visible, when
 from regfs.cli.place import Place, is_remote, split
 from regfs.cli.scanning import (
     RepositoryName,
@@ -23,6 +23,7 @@ from regfs.cli.scanning import (
     short,
     stages,
 )
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.catalog.compare import ConfigChange, ImageDifference, Layer, LayerChanges
@@ -280,7 +281,7 @@ def _summary(texts: tuple[str, str], found: ImageDifference) -> Iterator[tuple[s
         return
     yield "Packages", _counts(found.packages)
     growth = sum(change.growth for change in found.files)
-    grown = f"; {'+' if growth >= 0 else '-'}{size(abs(growth))}" if found.files else ""
+    grown = f"; {'+' if growth >= 0 else '-'}{format_size(abs(growth))}" if found.files else ""
     yield "Files", _counts(found.files) + grown
 
 
@@ -289,7 +290,7 @@ def _layer_sides(layers: LayerChanges) -> list[tuple[str, tuple[Layer, ...]]]:
 
 
 def _bytes(layers: Sequence[Layer]) -> str:
-    return size(sum(layer.size or 0 for layer in layers))
+    return format_size(sum(layer.size or 0 for layer in layers))
 
 
 def _counts(changes: Sequence[Any]) -> str:
@@ -360,7 +361,7 @@ def _show_exports(
     kind: Any = "size" if human else "bytes"
 
     def amount(number: int) -> str:
-        return size(number) if human and out.for_reading else str(number)
+        return format_size(number) if human and out.for_reading else str(number)
 
     if out.for_reading:
         places = [before.at()] if before.at() == after.at() else [before.at(), after.at()]

@@ -24,29 +24,16 @@ from typing import Any, Literal
 
 import click
 
+from regfs.units import format_size
+
 _PATIENCE = 1.0
 """Seconds before a progress bar appears."""
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 Kind = Literal["text", "prose", "size", "bytes", "number", "time"]
 """What a column holds."""
 _GAP = 2
 """Columns of the terminal between two of a table."""
 _NARROWEST = {"text": 12, "prose": 24}
 """Columns of the terminal below which neither an ellipsis nor folding makes a table's column narrower."""
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for reading: ``71 B``, ``1.5 KiB``, ``12 MiB``."""
-    amount, unit = float(count), _UNITS[0]
-    for unit in _UNITS:  # noqa: B007 - the last one is used
-        if amount < 999.5:
-            break
-        amount /= 1024
-    else:
-        amount *= 1024
-    if unit == "B":
-        return f"{count} B"
-    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -116,7 +103,7 @@ class Column:
         if value is None:
             return "-"
         if self.kind == "size" and not exact:
-            return size(value)
+            return format_size(value)
         if self.kind == "time":
             return when(value)
         return "yes" if value is True else "no" if value is False else str(value)
@@ -500,7 +487,7 @@ class Tally:
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
-        return f"{counted(self.files, 'file')}, {size(self.bytes)}"
+        return f"{counted(self.files, 'file')}, {format_size(self.bytes)}"
 
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Add files, from any thread.

@@ -11,7 +11,7 @@ import click
 
 from regfs.cli.errors import Refusal
 from regfs.cli.options import Duration, shared, sizes_option
-from regfs.cli.output import Column, Output, counted, size
+from regfs.cli.output import Column, Output, counted
 from regfs.cli.place import Place
 from regfs.cli.scanning import (
     RegistryOrRepository,
@@ -25,6 +25,7 @@ from regfs.cli.scanning import (
     stages,
     url_argument,
 )
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.catalog.damage import Damage
@@ -387,7 +388,7 @@ def _sum(totals: Totals, human: bool) -> str:
     ]
 
     def amount(number: int) -> str:
-        return size(number) if human else f"{number} B"
+        return format_size(number) if human else f"{number} B"
 
     text = " + ".join(f"{amount(number)} {name}" for number, name in parts if number)
     line = f"{text or '0 B'} = {amount(totals.bytes)} in all"

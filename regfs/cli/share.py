@@ -9,7 +9,7 @@ import click
 from regfs.cli.dates import dated
 from regfs.cli.errors import Refusal
 from regfs.cli.options import shared
-from regfs.cli.output import Output, counted, size
+from regfs.cli.output import Output, counted
 from regfs.cli.place import Place, is_remote, split
 from regfs.cli.scanning import (
     catalog,
@@ -19,6 +19,7 @@ from regfs.cli.scanning import (
     url_argument,
     write_file,
 )
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.catalog.fsck.findings import Ignore
@@ -136,4 +137,4 @@ def report(
     if out.as_json:
         out.record({"path": file, "bytes": length})
     else:
-        out.summary(f"wrote {file}, {size(length)}")
+        out.summary(f"wrote {file}, {format_size(length)}")

@@ -10,9 +10,10 @@ import click
 
 from regfs.cli.errors import Code, Failure, Refusal
 from regfs.cli.options import Duration, quiet_option, shared
-from regfs.cli.output import Output, counted, duration, size, visible, when
+from regfs.cli.output import Output, counted, duration, visible, when
 from regfs.cli.place import Place, located
 from regfs.cli.scanning import catalog, check_file, ignore_option, labelled, url_argument, write_file
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.catalog.conditions import Condition
@@ -191,7 +192,7 @@ def _shown(figure: str, value: Any) -> str:
 
     unit = FIGURES[figure].unit
     if unit == "bytes":
-        return size(value)
+        return format_size(value)
     return _age(value) if unit == "seconds" else f"{value:,}"
 
 
@@ -217,18 +218,19 @@ def _sentences(result: Summary, where: str) -> Iterator[tuple[str, str]]:
     yield (
         "Stored",
         (
-            f"{size(f['stored_bytes'])}: {size(f['unique_bytes'])} unique, {size(f['shared_bytes'])} shared; "
-            f"{size(f['logical_bytes'])} if nothing were shared"
+            f"{format_size(f['stored_bytes'])}: {format_size(f['unique_bytes'])} unique, "
+            f"{format_size(f['shared_bytes'])} shared; "
+            f"{format_size(f['logical_bytes'])} if nothing were shared"
         ),
     )
-    yield "In all", f"{size(f['total_bytes'])} with links, orphans, uploads and unknown files"
+    yield "In all", f"{format_size(f['total_bytes'])} with links, orphans, uploads and unknown files"
     yield "Orphaned", _orphans(result, f)
     yield "Uploads", _uploads(f)
     yield "Findings", _findings(result, f)
     largest = sorted(result.usage.repositories, key=lambda item: (-item.stored_bytes, item.repository))
     for number, repository in enumerate(largest[:_LARGEST]):
         label = "Largest" if number == 0 else ""
-        yield label, f"{size(repository.stored_bytes):>8}  {repository.repository}"
+        yield label, f"{format_size(repository.stored_bytes):>8}  {repository.repository}"
 
 
 def _orphans(result: Summary, figures: dict[str, Any]) -> str:
@@ -236,20 +238,22 @@ def _orphans(result: Summary, figures: dict[str, Any]) -> str:
     if plan is None:
         return f"unknown: {result.orphans_problem}"
     age = f" older than {duration(plan.older_than)}" if plan.older_than else ""
-    younger = f" ({plan.younger:,} younger, {size(plan.younger_bytes)})" if plan.younger else ""
+    younger = f" ({plan.younger:,} younger, {format_size(plan.younger_bytes)})" if plan.younger else ""
     if not plan.blobs:
         return f"no blobs{age}{younger}"
-    return f"{size(figures['orphaned_bytes'])} in {counted(len(plan.blobs), 'blob')}{age}{younger}"
+    return f"{format_size(figures['orphaned_bytes'])} in {counted(len(plan.blobs), 'blob')}{age}{younger}"
 
 
 def _uploads(figures: dict[str, Any]) -> str:
     pending = figures["pending_bytes"]
-    parts = "parts unknown: S3 refuses to list them" if pending is None else f"{size(pending)} of parts"
+    parts = (
+        "parts unknown: S3 refuses to list them" if pending is None else f"{format_size(pending)} of parts"
+    )
     if not figures["uploads"]:
         return "none unfinished" + ("" if pending is not None else f"; {parts}")
     return (
         f"{figures['uploads']:,} unfinished, the oldest {_age(figures['oldest_upload'])} old; "
-        f"{size(figures['upload_bytes'])} of files, {parts}"
+        f"{format_size(figures['upload_bytes'])} of files, {parts}"
     )
 
 

@@ -11,8 +11,9 @@ import click
 
 from regfs.cli.errors import Refusal
 from regfs.cli.options import Duration, confirm, quiet_option, shared, yes_option
-from regfs.cli.output import Column, Output, counted, none_older, size
+from regfs.cli.output import Column, Output, counted, none_older
 from regfs.cli.place import Place, located, split
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.filesystem.spec import RegistryFileSystem
@@ -90,7 +91,9 @@ def uploads(
         out.summary(f"{_much(chosen)}, in {location}")
     else:
         count, total = len(pending), sum(upload.bytes for upload in pending)
-        younger = f"{count:,} younger {'one' if count == 1 else 'ones'}, {size(total)}" if pending else ""
+        younger = (
+            f"{count:,} younger {'one' if count == 1 else 'ones'}, {format_size(total)}" if pending else ""
+        )
         out.summary(none_older("pending uploads", older_than, younger, location))
 
 
@@ -192,11 +195,11 @@ class _Removal:
 
 def _and(files: Iterable[Mapping[str, int]], done: str) -> str:
     sizes = [length for beside in files for length in beside.values()]
-    return f", and {done} {counted(len(sizes), 'file')} of theirs, {size(sum(sizes))}" if sizes else ""
+    return f", and {done} {counted(len(sizes), 'file')} of theirs, {format_size(sum(sizes))}" if sizes else ""
 
 
 def _much(found: Sequence[PendingUpload]) -> str:
-    return f"{counted(len(found), 'upload')}, {size(sum(upload.bytes for upload in found))}"
+    return f"{counted(len(found), 'upload')}, {format_size(sum(upload.bytes for upload in found))}"
 
 
 def _records(

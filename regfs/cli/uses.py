@@ -8,9 +8,10 @@ import click
 
 from regfs.cli.errors import Failure
 from regfs.cli.options import shared
-from regfs.cli.output import Column, Output, counted, size, when
+from regfs.cli.output import Column, Output, counted, when
 from regfs.cli.place import Place
 from regfs.cli.scanning import abbreviated, catalog, plain, some, url_argument
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from regfs.catalog.uses import Step, Use, Uses
@@ -61,7 +62,7 @@ def who(place: Place, out: Output, digest: str, url: str) -> None:
 def _verdict(found: Uses) -> str:
     blob = "its blob is missing"
     if found.size is not None and found.modified is not None:
-        blob = f"{size(found.size)}, written {when(found.modified)} UTC"
+        blob = f"{format_size(found.size)}, written {when(found.modified)} UTC"
     needing = len(found.repositories)
     if needing:
         return f"{blob}; {needing:,} {'repository needs' if needing == 1 else 'repositories need'} it"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from regfs.filesystem.waiting import sync
@@ -77,14 +78,10 @@ class FileWriter:
             A part failed. The writer is of no use any more; what an earlier ``close()`` kept is still there.
         """
         self._check()
-        view = flat(data)
-        written = len(view)
-        if written and not self._file.ready:
-            self._run(self._file.prepare)
-        while view:
-            view = view[self._file.upload.fill(view) :]
-            if view:  # a full part leaves only when more is to come: the last one may be put whole
-                self._run(self._file.upload.send)
+        with flat(data) as view:
+            if view and not self._file.ready:
+                self._run(self._file.prepare)
+            written = self._file.upload.accept(view, partial(self._run, self._file.upload.send))
         self._written += written
         return written
 

@@ -15,6 +15,7 @@ import operator
 import os
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fsspec.spec import AbstractBufferedFile
@@ -300,14 +301,12 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         """
         if self._upload is None:
             raise io.UnsupportedOperation(f"{self.name}: not open for writing")
-        view = flat(data)
-        written = len(view)
-        if not self._dropped:
+        if self._dropped:
+            with flat(data) as view:
+                written = len(view)
+        else:
             self._check_open()
-            while view:
-                view = view[self._upload.fill(view) :]
-                if view:  # a full part leaves only when more is to come: the last one may be put whole
-                    self._guard(self._upload.send)
+            written = self._upload.accept(data, partial(self._guard, self._upload.send))
         self.loc += written
         return written
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+from regfs.units import format_size
+
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
 def amount(size: float) -> str:
-    """Return a number of bytes in three digits at most: ``71 B``, ``1.5 KiB``, ``12 MiB``."""
-    number = float(size)
-    for unit in UNITS:
-        if number < 999.5 or unit == UNITS[-1]:
-            break
-        number /= 1024
-    digits = 1 if unit != "B" and 0 < number < 9.95 else 0
-    return f"{number:.{digits}f}{_SPACE}{unit}"
+    """Return a number of bytes in three digits at most, with a space that breaks no line."""
+    return format_size(size).replace(" ", _SPACE)
 
 
 def counted(count: int, noun: str) -> str:

@@ -222,6 +222,33 @@ class Upload:
             self.size += taken
         return taken
 
+    def accept(self, data: Any, send: Callable[[], object]) -> int:
+        """Copy all of `data` into parts, for blocking code.
+
+        Parameters
+        ----------
+        data : bytes-like
+            The bytes.
+        send : callable
+            Runs :meth:`send` to its end, or raises. A full part is sent only when more is to come: the last
+            one may be put whole.
+
+        Returns
+        -------
+        int
+            The bytes of `data`.
+        """
+        with flat(data) as view:
+            start = self.fill(view)
+            while start < len(view):
+                send()
+                start += self._fill_from(view, start)
+            return len(view)
+
+    def _fill_from(self, view: memoryview, start: int) -> int:
+        with view[start:] as rest:  # released, as an exception's traceback may hold this frame
+            return self.fill(rest)
+
     async def write(self, data: bytes | memoryview) -> None:
         """Accept all of `data`, waiting while too many parts are in flight.
 
@@ -231,11 +258,11 @@ class Upload:
             This part or an earlier one failed, or the object is larger than S3 allows. The upload stays;
             it is the caller's to :meth:`abort`.
         """
-        view = flat(data)
-        while view:
-            view = view[self.fill(view) :]
-            if view:  # a full part leaves only when more is to come: the last one may be put whole
+        with flat(data) as view:
+            start = self.fill(view)
+            while start < len(view):
                 await self.send()
+                start += self._fill_from(view, start)
 
     async def send(self) -> None:
         """Send the current part, full or not, as soon as a request may start."""

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from regfs.catalog.html import Bytes, Cell, format_size, table
+from regfs.catalog.html import Bytes, Cell, table
+from regfs.units import format_size
 
 
 def parsed(html: str) -> ElementTree.Element:

@@ -11,7 +11,8 @@ import pytest
 from cli.conftest import payload
 
 from regfs.cli.errors import Code
-from regfs.cli.output import Column, size, visible
+from regfs.cli.output import Column, visible
+from regfs.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,7 +252,7 @@ def test_markup_in_a_name_is_text(terminal: Callable[..., Terminal], raw: Place)
     ],
 )
 def test_a_size_for_reading(count: int, text: str) -> None:
-    assert size(count) == text
+    assert format_size(count) == text
 
 
 @pytest.mark.parametrize(

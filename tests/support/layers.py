@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "regfs"
 # A part is a package or a module directly in regfs, or a package in a package. It imports parts of the lines
 # above its own, and itself. The package regfs itself, whose names are resolved on first use, is everybody's.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"", "_version", "atomic", "errors", "layout"}),
+    frozenset({"", "_version", "atomic", "errors", "layout", "units"}),
     frozenset({"image", "local", "parameters", "paths", "s3.http"}),
     frozenset({"s3"}),
     frozenset({"store"}),

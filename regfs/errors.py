@@ -87,7 +87,7 @@ class BucketNotFoundError(FileNotFoundError):
 
 
 class UploadNotFoundError(OSError):
-    """The multipart upload is gone: somebody committed or aborted it."""
+    """The multipart upload is gone: it was committed or aborted elsewhere."""
 
 
 class InvalidSeekError(OSError, ValueError):

@@ -220,7 +220,7 @@ class ContentStore(Protocol):
 def store_image(driver: ContentStore, image: Image, repository: str, tag: str) -> Digest:
     """Store an image as a registry does, so that one on the same bucket serves it by tag and by digest.
 
-    In the registry's own order: whatever leads somewhere is written after that to which it leads. So at
+    In the registry's own order: what refers to something is written after it. So at
     every moment, and after a crash, a reader finds either the whole image or no trace of it by name.
 
     Parameters

@@ -224,7 +224,7 @@ class _Spec:
 
 @dataclass(frozen=True)
 class BlobData(_Spec):
-    """A blob's content, whatever it is: a layer, a configuration, a manifest."""
+    """A blob's content: a layer, a configuration, a manifest or anything else."""
 
     digest: Digest
 
@@ -354,7 +354,7 @@ def parse(path: str) -> PathSpec | None:
     Returns
     -------
     PathSpec or None
-        None for directories, and for whatever no registry has written: readers pass over it.
+        None for directories, and for files that no registry has written: readers skip them.
     """
     if not path.startswith(f"{ROOT}/"):
         return None

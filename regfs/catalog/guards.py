@@ -80,14 +80,14 @@ def check_links(
     snapshot : Snapshot
         What a scan of all of it found.
     unneeded : mapping of Digest to File
-        The blobs that nothing needs, of whatever age.
+        The blobs that nothing needs, of any age.
     progress : callable
         ``progress(stage, done, total)``.
 
     Raises
     ------
     UnreliableLinksError
-        There are links that nobody can read, no repository has a manifest though there are blobs, or more
+        There are links that cannot be read, no repository has a manifest though there are blobs, or more
         manifests belong to no repository, or are missing, than belong to one.
     OSError
         A read failed.

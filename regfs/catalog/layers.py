@@ -48,7 +48,7 @@ _KINDS = {
 
 
 class LayerError(ValueError):
-    """A layer cannot be read: it is damaged, missing, or of a form that nobody here can read."""
+    """A layer cannot be read: it is damaged, missing, or of an unknown form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def plan(
     regfs.MetadataDatabaseError
         The registry keeps its metadata in a database.
     regfs.catalog.orphans.UnreliableLinksError
-        There are links that nobody can read, no repository has a manifest though there are blobs, or more
+        There are links that cannot be read, no repository has a manifest though there are blobs, or more
         manifests belong to no repository, or are missing, than belong to one.
     regfs.catalog.orphans.ExcessivePlanError
         More than half would go, and `allow_most` is not given.
@@ -299,7 +299,7 @@ def apply(
     regfs.catalog.plan.PlanError
         The plan is of another place.
     regfs.catalog.plan.IncompletePlanError
-        A manifest cannot be read, so nobody knows what it needs.
+        A manifest cannot be read, so what it needs is unknown.
     regfs.MetadataDatabaseError
         The registry keeps its metadata in a database; looked for again before each batch.
     regfs.catalog.orphans.UnreliableLinksError, regfs.catalog.orphans.ExcessivePlanError

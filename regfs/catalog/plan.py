@@ -29,7 +29,7 @@ class PlanError(ValueError):
 
 
 class IncompletePlanError(PlanError):
-    """Manifests cannot be read, so that nobody knows which blobs they need.
+    """Manifests cannot be read, so which blobs they need is unknown.
 
     Attributes
     ----------

@@ -77,7 +77,7 @@ class TagRecord:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRecord:
-    """A manifest, whichever repositories have it.
+    """A manifest, of one or several repositories.
 
     Attributes
     ----------

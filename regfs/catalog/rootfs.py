@@ -483,7 +483,7 @@ class RootFilesystem:
         return True
 
     def _fetch(self, contents: Iterable[Entry], store: Store) -> None:
-        """Read layers once more, for contents of which nobody knew yet that they would be needed."""
+        """Read layers again, for contents that turned out to be needed."""
         lacking: defaultdict[int, dict[int, Entry]] = defaultdict(dict)
         for entry in contents:
             if not store.has(entry):

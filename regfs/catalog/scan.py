@@ -102,7 +102,7 @@ def scan_part(source: Source, directories: Iterable[str], pending: Iterable[Any]
     directories : iterable of str
         Driver paths. No two lie in each other.
     pending : iterable of PendingUpload, optional
-        The pending multipart uploads that shall be counted among it; None: nobody knows of any.
+        The pending multipart uploads that shall be counted among it; None: unknown.
 
     Raises
     ------

@@ -122,7 +122,7 @@ class Snapshot:
     altered : set
         Of the manifests and configurations that were read, those whose content has another digest.
     unknown : Unknown
-        Files of nobody.
+        Files that no registry writes.
     changes : list of Change
         What moved meanwhile.
     pending_known : bool

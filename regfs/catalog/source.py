@@ -67,7 +67,7 @@ class Source:
 
     @classmethod
     def of(cls, registry: Any, storage_options: Mapping[str, Any] | None = None) -> Source:
-        """Open whatever stands for a registry's storage.
+        """Open a registry's storage, given in any form.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Source:
         Raises
         ------
         OSError
-            The listing failed, of whatever directory; or a symbolic link leads to a directory, or nowhere.
+            The listing of a directory failed; or a symbolic link leads to a directory, or nowhere.
         """
         if self.fs is None:
             yield self._walked(path)

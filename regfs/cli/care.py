@@ -262,7 +262,7 @@ def fsck(
 ) -> None:
     """Check for broken links, manifests and blobs, and show what a pull gets.
 
-    An "error" is what a pull fails of; a "warning" is none yet: something that nobody uses, or that is
+    An "error" makes a pull fail; a "warning" does not yet: something that is not used, or that is
     left over, or a platform that an index lacks, as it may on purpose. All links and manifests are read;
     nothing is changed. Exit code 5 if there is an error that --ignore does not accept.
 

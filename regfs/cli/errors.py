@@ -42,7 +42,7 @@ MEANING = {
     "(summary --fail-if), or what is compared differs (diff --exit-code)",
     Code.HANGUP: "SIGHUP: the terminal was closed",
     Code.INTERRUPTED: "Ctrl-C",
-    Code.PIPE: "whoever read the output went away",
+    Code.PIPE: "the reader of the output went away",
     Code.TERMINATED: "SIGTERM",
 }
 """What each code means, for the help and the README."""

@@ -205,7 +205,7 @@ def confirm(question: str, yes: bool, show: Callable[[], object] = lambda: None)
     Raises
     ------
     Refusal
-        The answer is no or the end of the input (Ctrl-D), or there is nobody to ask.
+        The answer is no or the end of the input (Ctrl-D), or there is no terminal to ask on.
     """
     if yes:
         return False

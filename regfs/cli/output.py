@@ -401,7 +401,7 @@ class Output:
         Parameters
         ----------
         total : int or None
-            The bytes to come; None if nobody knows.
+            The bytes to come; None if unknown.
         ending : str
             What is waited for once they have come.
 

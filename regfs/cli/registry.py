@@ -275,7 +275,7 @@ def usage(
     \b
     logical  what it would take if nothing were shared
     stored   the blobs that it needs, each once
-    unique   of those, what nobody else needs
+    unique   of those, what no other repository needs
     shared   the rest
     freed    how much storage deleting it and collecting garbage would
              free

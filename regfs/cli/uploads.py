@@ -32,9 +32,7 @@ _BATCH = 100
 @click.command()
 @click.argument("url", default="/", metavar="[regfs://BUCKET]")
 @click.option("--older-than", type=Duration(), help="Only those begun so long ago, as 12h, 7d or 1d12h.")
-@click.option(
-    "--abort", is_flag=True, help="Remove them. Needs --older-than: somebody may be writing others."
-)
+@click.option("--abort", is_flag=True, help="Remove them. Needs --older-than: others may still be written.")
 @click.option("--dry-run", is_flag=True, help="With --abort: only print what would be removed.")
 @yes_option
 @quiet_option
@@ -65,7 +63,7 @@ def uploads(
     if path != "/":
         raise Refusal(f"{url}: uploads are those of a whole root directory; give regfs://BUCKET")
     if abort and older_than is None:
-        raise Refusal("--abort: give --older-than, an age beyond which nobody is still writing, as 7d")
+        raise Refusal("--abort: give --older-than, an age beyond which no upload is still written, as 7d")
     if dry_run and not abort:
         raise Refusal("--dry-run: is for --abort; without that nothing is removed")
     fs = place.filesystem(bucket)

@@ -79,7 +79,7 @@ def code_of(error: BaseException | None) -> str:
 
 
 def refused(error: BaseException | None) -> bool:
-    """Return whether the service refused a request, and so did nothing; False where nobody can know."""
+    """Return whether the service refused a request, and so did nothing; False where that is unknown."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):

@@ -370,7 +370,7 @@ class Trial:
             raise FaultError(f"is answered with {code}", "see the service's own log")
 
     async def _clean(self) -> None:
-        """Remove what was made in the scratch directory, by whichever request is allowed."""
+        """Remove what was made in the scratch directory, by any request that is allowed."""
         uploads, begun = set(self._uploads.items()), set(self._begun)
         with suppress(OSError):  # what is known is removed in any case
             uploads |= {(upload.key, upload.id) async for upload in self._client.uploads(self._base)}

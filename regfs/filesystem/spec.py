@@ -957,7 +957,7 @@ class RegistryFileSystem(AsyncFileSystem, metaclass=Resolving):
     ) -> list[PendingUpload]:
         """Remove pending uploads under the root directory, and none elsewhere.
 
-        Somebody may still be writing them: give an age beyond which nobody does.
+        They may still be written: give an age beyond which none is.
 
         Parameters
         ----------

@@ -97,7 +97,7 @@ def _wait(done: threading.Lock) -> None:
 
 
 def _end(call: _Call) -> None:
-    """Cancel what nobody waits for any more, as the user has interrupted it, and wait until it has tidied up.
+    """Cancel a call that the user has interrupted, and wait until it has cleaned up.
 
     Left alone it would go on, and publish what was given up. Another interrupt ends this wait, too.
     """

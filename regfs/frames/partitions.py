@@ -91,7 +91,7 @@ def look(
     everywhere : sequence of str, optional
         All directories that anybody lists. Whoever is given them counts the pending uploads outside of them.
     pending : iterable of PendingUpload, optional
-        The pending multipart uploads of the whole registry; None: nobody knows of any.
+        The pending multipart uploads of the whole registry; None: unknown.
     """
     own = tuple(f"{path}/" for path in directories)
     others = None if everywhere is None else tuple(f"{path}/" for path in everywhere)

@@ -45,7 +45,7 @@ class SupervisedProcess:
     directory : Path
         The program's working directory; what it prints goes to the file ``log`` there.
     remove : sequence of Path
-        Directories and files that are removed in the end, whatever happens.
+        Directories and files that are removed in the end, in any case.
 
     Attributes
     ----------

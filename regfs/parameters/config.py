@@ -191,7 +191,7 @@ def _section(document: Document, node: Any, name: str) -> Section:
 
 
 def _variable(variable: str, key: str, content: str) -> Document:
-    """Read a variable, which is YAML for the registry, whatever it sets."""
+    """Read a variable, whose value is YAML for the registry."""
     return Document(
         content, shown(variable, quotes=False), key, f", as which the registry reads it; {_QUOTES}"
     )

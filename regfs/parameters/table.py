@@ -436,7 +436,7 @@ def resolve(
     source: str | os.PathLike[str] | TextIO | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return parameters that mean the same on every machine, whatever its files and variables are.
+    """Return parameters that mean the same on every machine, without its files and variables.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ def plain(value: Any) -> Any:
 
 
 def type_name(value: Any) -> str:
-    """Return the name of a value's type, whatever that name is made of."""
+    """Return the name of a value's type, shortened and printable."""
     return re.sub(r"\W", "_", type(value).__name__)[:_SHOWN]
 
 

@@ -71,7 +71,7 @@ class Content:
     orphans : Plan or str
         What could be deleted, or why nothing can.
     findings : list or None
-        None where nobody looked for them.
+        None where they were not looked for.
     ignored : int
         How many more there are that are known.
     """
@@ -218,7 +218,7 @@ def _kinds(totals: Totals) -> list[tuple[str, int, str, str]]:
 
 
 def _tiles(used: Usage) -> tuple[list[Tile], list[tuple[str, str]]]:
-    """Divide all bytes: by namespaces and repositories, what is shared, and what nobody needs."""
+    """Divide all bytes: by namespaces and repositories, what is shared, and what nothing needs."""
     spaces: dict[str, list[RepositoryUsage]] = {}
     for repository in used.repositories:
         spaces.setdefault(repository.repository.partition("/")[0], []).append(repository)

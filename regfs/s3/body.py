@@ -22,7 +22,7 @@ class Buffer(io.BytesIO):
 
 
 class Body:
-    """The answer to a GET, to be read as a stream and closed. Where it breaks, it goes on from there.
+    """The response to a GET, to be read as a stream and closed. Where it breaks, it goes on from there.
 
     Parameters
     ----------

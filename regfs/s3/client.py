@@ -68,7 +68,7 @@ def _span(start: int, stop: int | None) -> str:
 
 
 def _size(content_range: str | None, length: int) -> int:
-    """Return the size of the object that an answer is a part or all of."""
+    """Return the size of the object that a response is a part or all of."""
     size = int(content_range.rpartition("/")[2]) if content_range else length
     if not 0 <= size < 2**63:
         raise ValueError("no object is so large")
@@ -531,7 +531,7 @@ class S3Client:
     async def create_upload(self, key: str, like: ObjectInfo | None = None) -> str:
         """Create a multipart upload and return its id; `like` hands down content type and metadata.
 
-        An attempt whose answer was lost may have begun one, too, whose id nobody knows. It is looked for and
+        An attempt whose response was lost may have begun one, too, whose id is unknown. It is looked for and
         removed, by its key, its time, and that it has no parts.
         """
         extra: dict[str, Any] = {"ContentType": (like and like.content_type) or CONTENT_TYPE}

@@ -145,7 +145,7 @@ def nameable(key: str) -> bool:
 
 
 def delete_request(keys: Sequence[str]) -> bytes:
-    """Write a DeleteObjects request whose answer names only what failed."""
+    """Write a DeleteObjects request whose response names only what failed."""
     objects = "".join(f"<Object><Key>{escape(key, _BREAKS)}</Key></Object>" for key in keys)
     space = "http://s3.amazonaws.com/doc/2006-03-01/"
     return f'<Delete xmlns="{space}"><Quiet>true</Quiet>{objects}</Delete>'.encode()

@@ -91,7 +91,7 @@ _WIDTH = 400
 
 
 def retry_after(error: BaseException | None) -> float | None:
-    """Return the seconds that an answer asks to wait; None where it does not.
+    """Return the seconds that a response asks to wait; None where it does not.
 
     https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds, or a date.
     """
@@ -107,12 +107,12 @@ def retry_after(error: BaseException | None) -> float | None:
 
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What reading an answer raises that is none of S3's: botocore checks neither the numbers and times in it nor
-that it has all that it should."""
+"""What reading a response raises that is none of S3's: botocore checks neither the numbers and times in it
+nor that it has all that it should."""
 
 
 def from_registry(error: BaseException | None) -> bool:
-    """Return whether a registry answered in place of S3, by the header that all its answers have.
+    """Return whether a registry answered in place of S3, by the header that all its responses have.
 
     https://distribution.github.io/distribution/spec/api/#api-version-check
     """
@@ -137,7 +137,7 @@ def of_service(error: BaseException) -> bool:
 
 
 def _line(text: str) -> str:
-    """Return what the service says, whatever it is, as one short line."""
+    """Return the service's text as one short, printable line."""
     first = next(iter(text.splitlines()), "")[:_WIDTH]
     return first if first.isprintable() else repr(first)[1:-1]
 

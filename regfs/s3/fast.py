@@ -201,7 +201,7 @@ class FastTransport:
 
 
 def refused(response: Response, data: bytes, operation: str) -> Any:
-    """Return botocore's error for an answer that is no success."""
+    """Return botocore's error for a response that is no success."""
     from botocore.exceptions import ClientError
 
     code, message = parse_error(data) if data else ("", "")

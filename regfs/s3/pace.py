@@ -51,7 +51,7 @@ class Pace:
             await pace.turn()
         sent = pace.mark()
         ...
-        pace.throttled(sent)  # where that was the answer
+        pace.throttled(sent)  # where that was the response
 
     Throttling starts a limit at `BETA` times the rate of requests, or lowers it to that. From there it grows
     along the curve of CUBIC (https://www.rfc-editor.org/rfc/rfc9438), as in botocore's adaptive retry mode:

@@ -54,6 +54,6 @@ _REDACTION = _Redaction()
 
 
 def install() -> None:
-    """Hide the secrets in what botocore logs from now on, to whatever handler; again does nothing."""
+    """Hide the secrets in what botocore logs from now on, for all handlers. Further calls do nothing."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_REDACTION)

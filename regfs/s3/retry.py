@@ -20,7 +20,7 @@ CONNECT_TIMEOUT = 3.0
 CONNECT_BUDGET = 5.0
 """Seconds after which no further attempt to connect begins: an unreachable endpoint fails within ten."""
 READ_TIMEOUT = 60.0
-"""Seconds without a byte after which an answer counts as stalled."""
+"""Seconds without a byte after which a response counts as stalled."""
 DEADLINE = 120.0
 """Seconds since the first attempt after which none begins any more."""
 FIRST_PAUSE = 0.1

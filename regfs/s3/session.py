@@ -1,6 +1,6 @@
 """What regfs changes in botocore's sessions, so that they are as strict as the fast transport.
 
-A request is sent once and to nobody else, an answer is no larger than a document may be and defines no
+A request is sent once and to nobody else, a response is no larger than a document may be and defines no
 entities, and what is logged of both holds no secret.
 """
 
@@ -221,7 +221,7 @@ def _plain(data: bytes, status: int) -> bytes:
 def _scrub(error: Any) -> None:
     """Remove the request's headers, with signature and token, from an error of aiohttp.
 
-    It would show them in its ``repr()``, where an answer is no HTTP.
+    It would show them in its ``repr()``, where a response is no HTTP.
     """
     from aiohttp import ClientResponseError, RequestInfo
 

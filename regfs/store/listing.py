@@ -1,8 +1,8 @@
 """All keys under a prefix, listed in parallel where one page does not hold them.
 
-One page after the other, a listing takes a round trip for each thousand keys, and nobody knows where the next
-page begins before the last has come. So what lies behind the first page is cut into *spans*, each all keys
-that begin with some text, which are listed at the same time. Where to cut is asked of the service: the
+One page after the other, a listing takes a round trip for each thousand keys, and it is unknown where the
+next page begins before the last has come. So what lies behind the first page is cut into *spans*, each all
+keys that begin with some text, which are listed at the same time. Where to cut is asked of the service: the
 directories that lead to the first page's last key are listed by directory, all at once, and what the page has
 not shown is divided so that a span is a page or two; of a registry's blobs, for example, those whose digest
 begins with the same digit. Smaller spans would be many more requests, and no quicker. Where a page does not

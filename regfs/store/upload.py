@@ -60,7 +60,7 @@ def part_size(number: int, chunk: int, total: int | None = None) -> int:
 
 
 def flat(data: Any) -> memoryview:
-    """Return a view of the bytes of whatever a file accepts, as bytes (format "B").
+    """Return a view of the bytes of anything that a file accepts, as bytes (format "B").
 
     Raises
     ------

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ALGORITHMS = ("sha256", "sha384", "sha512")
 """Those that the registry takes."""
 PIECE = 2**20
-"""Bytes that are read at once where somebody jumps over them."""
+"""Bytes that are read at once where a reader skips them."""
 
 
 def promised(path: str) -> Digest:

@@ -78,7 +78,7 @@ def check(
     progress : callable, optional
         Told what goes on: "links" counts links, "verifying" bytes.
     grace : timedelta
-        How long a link to a layer may wait for the manifest of its push before nobody uses it.
+        How long a link to a layer may wait for the manifest of its push before it counts as unused.
 
     Returns
     -------

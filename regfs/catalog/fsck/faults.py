@@ -1,6 +1,6 @@
 """What is wrong with a registry's storage, as far as what was read of it shows. Pure.
 
-Each fault names what has to be missing for it to be one, so that whoever can look may look once more.
+Each fault names what has to be missing for it to be one, so that it can be looked up again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A connection of a lean HTTP/1.1 client, and the answers that come by it, one at a time.
+"""A connection of a lean HTTP/1.1 client, and the responses that come by it, one at a time.
 
 Most of what a small request costs with an HTTP library is that library's generality: redirections, cookies,
 middlewares, URL objects. Here is what the fast transport needs and nothing else. Whatever is odd breaks the
@@ -17,7 +17,7 @@ from regfs.s3.http.parser import Head, Parser, ProtocolError
 SCRATCH = 64 * 1024
 """Bytes of a connection's own buffer, for heads and what comes with them."""
 PIECE = 128 * 1024
-"""Bytes of a body that are handed to the socket at once, or that may arrive before somebody reads them."""
+"""Bytes of a body that are handed to the socket at once, or that may arrive before they are read."""
 
 
 class Keeper(Protocol):
@@ -36,7 +36,7 @@ class Keeper(Protocol):
 
 
 class Response:
-    """An answer, whose body is the caller's to read or to close.
+    """A response, whose body is the caller's to read or to close.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Response:
     def __init__(self, head: Head, connection: Connection) -> None:
         self.status, self.reason, self.headers = head
         self.waits = False
-        """Whether somebody waits for more of the body."""
+        """Whether a read waits for more of the body."""
         self._connection: Connection | None = connection
         self._pieces: deque[bytes] = deque()
         self._held = 0
@@ -207,7 +207,7 @@ class Connection(asyncio.BufferedProtocol):
         self._moved = 0.0
 
     async def exchange(self, head: bytes, body: bytes | None, *, bodiless: bool) -> Response:
-        """Send a request and wait for the head of its answer.
+        """Send a request and wait for the head of its response.
 
         Raises
         ------
@@ -326,7 +326,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._response.accept(piece)
 
     def _finish(self) -> None:
-        """Be free again: the answer is here to its last byte."""
+        """Be free again: the response is here to its last byte."""
         response, self._response = self._response, None
         if response is not None:
             response.end()

@@ -1,7 +1,7 @@
 """How an HTTP/1.1 answer is read: its head, and where its body ends. Pure: bytes in, bytes out.
 
-It is strict. Whatever is odd is an error, since a reader that guesses where an answer ends reads the next one
-wrongly. Rules: https://www.rfc-editor.org/rfc/rfc9112
+It is strict. Whatever is odd is an error, since a reader that guesses where a response ends reads the next
+one wrongly. Rules: https://www.rfc-editor.org/rfc/rfc9112
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ProtocolError(ConnectionError):
 
 
 class Head(NamedTuple):
-    """The beginning of an answer; the names of `headers` are in lower case."""
+    """The beginning of a response; the names of `headers` are in lower case."""
 
     status: int
     reason: str
@@ -32,12 +32,12 @@ class Head(NamedTuple):
 
 
 class Parser:
-    """Reads one answer.
+    """Reads one response.
 
     Parameters
     ----------
     bodiless : bool
-        Whether there is no body whatever the head says: the answer to a HEAD.
+        Whether there is no body whatever the head says: the response to a HEAD.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Parser:
         Raises
         ------
         ProtocolError
-            It is no answer.
+            It is no response.
         """
         if self._held:
             data, self._held = self._held + data, b""
@@ -93,7 +93,7 @@ class Parser:
         Raises
         ------
         ProtocolError
-            The answer is not whole.
+            The response is not whole.
         """
         if self.head is not None and self._left is None and not self._chunked:
             self.done = True
@@ -189,7 +189,7 @@ class Parser:
 
 
 def _headers(text: str) -> dict[str, str]:
-    """Read lines, each with its end: all at once, as there are a dozen in every answer."""
+    """Read lines, each with its end: all at once, as there are a dozen in every response."""
     fields = _FIELD.findall(text)
     if len(fields) != text.count("\n"):
         raise ProtocolError("a header is none")

@@ -209,7 +209,7 @@ async def request(pool: Pool, head: bytes, body: bytes | None, *, bodiless: bool
     body : bytes, optional
         What follows.
     bodiless : bool
-        Whether the answer has no body whatever it says (HEAD).
+        Whether the response has no body whatever it says (HEAD).
     """
     connection = await pool.take()
     used = connection.used

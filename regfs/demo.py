@@ -79,7 +79,7 @@ class _Tour:
         self._show(
             f"{python} -m regfs.local  # such a server for you, until Ctrl-C",
             'fsspec.filesystem("regfs", config="config.yml")  # your own registry',
-            "README.md  # the same bucket three ways; parameters, errors, limits",
+            "README.md  # a filesystem, a driver, what the bucket holds; errors and limits",
         )
 
     def _build(self) -> Image:
@@ -105,7 +105,9 @@ class _Tour:
             with fsspec.open(bucket + BlobData(digest).path, **options) as file:
                 manifest: dict[str, Any] = json.load(file)
             self._show(_shorten(link), f"holds {_short(digest)}")
-            self._show(_shorten(bucket + BlobData(digest).path), f"is a {manifest['mediaType']}")
+            self._show(
+                _shorten(bucket + BlobData(digest).path), f"has the media type {manifest['mediaType']}"
+            )
         return manifest
 
     def _list_blobs(self, bucket: str, options: dict[str, Any], manifest: dict[str, Any]) -> None:

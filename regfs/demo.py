@@ -105,9 +105,7 @@ class _Tour:
             with fsspec.open(bucket + BlobData(digest).path, **options) as file:
                 manifest: dict[str, Any] = json.load(file)
             self._show(_shorten(link), f"holds {_short(digest)}")
-            self._show(
-                _shorten(bucket + BlobData(digest).path), f"has the media type {manifest['mediaType']}"
-            )
+            self._show(_shorten(bucket + BlobData(digest).path), f"has type {manifest['mediaType']}")
         return manifest
 
     def _list_blobs(self, bucket: str, options: dict[str, Any], manifest: dict[str, Any]) -> None:

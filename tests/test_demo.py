@@ -53,7 +53,7 @@ def test_it_tells_its_story_and_leaves_nothing(tmp_path: Path, environment: dict
         "SeaweedFS",
         "files of the json package in one layer",
         "Store it through the StorageDriver as python:latest",
-        "is a application/vnd.oci.image.manifest.v1+json",
+        "has type application/vnd.oci.image.manifest.v1+json",
         "application/vnd.oci.image.layer.v1.tar+gzip",
         "the same as in this Python's own json/tool.py",
         "3 rows, equal to what was written",

@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from typing import IO, Any, NamedTuple
 
+from regfs.errors import BucketNotFoundError
 from regfs.paths import KeySpace
 from regfs.s3.body import Body
 from regfs.s3.client import S3Client
@@ -229,7 +230,9 @@ class Store:
 
     async def explain(self, path: str, error: FileNotFoundError) -> OSError:
         """Return the error for a file that could not be read: `error`, or that a directory is there."""
-        return self.directory_error(path) if await self.is_prefix(path) else error
+        if isinstance(error, BucketNotFoundError) or not await self.is_prefix(path):
+            return error
+        return self.directory_error(path)
 
     async def verify(self, path: str) -> str:
         """Read a blob, compare its content with the digest that its path promises, and return the digest.

@@ -407,11 +407,10 @@ class TestDuckDB:
         pattern = f"{target}/*/*.{form}" if "partition" in how else f"{target}/*.{form}"
         query = f"select sum(n), count(*) from read_{form}('{pattern}')"
         assert database.execute(query).fetchall() == [(4950, 100)]
-        if "append" not in how:
+        # Before 2.0 DuckDB joins a directory's path and the whole path of a directory listed in it.
+        if "append" not in how and not (OLD_DUCKDB and "partition" in how):
             with pytest.raises(duckdb.IOException, match="not empty"):
                 database.execute(f"copy t to '{target}' (format {form}, {how})")
-            if OLD_DUCKDB and "partition" in how:
-                return  # before 2.0 it joins a directory's path and the whole path of what is listed in it
             database.execute(f"copy t to '{target}' (format {form}, {how}, overwrite)")
             assert database.execute(query).fetchall() == [(4950, 100)]
 

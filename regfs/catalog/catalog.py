@@ -523,7 +523,7 @@ class Catalog:
         return parsed, lookup, lookup.resolve(parsed)
 
     def _repositories(self) -> list[Repository]:
-        return [one for _, one in sorted(self.snapshot.repositories.items())]
+        return [repository for _, repository in sorted(self.snapshot.repositories.items())]
 
     def _named(self, repository: str) -> Repository:
         if repository not in self.snapshot.repositories:

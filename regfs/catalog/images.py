@@ -52,17 +52,21 @@ def images_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> list[Image
         if child.relation == "manifest" and child.platform
     }
     images = []
-    for one, its_read in read.items():
+    for candidate, its_read in read.items():
         manifest = its_read.manifest
-        if manifest is None or manifest.kind == "index" or (manifest.kind == "artifact" and one != digest):
+        if (
+            manifest is None
+            or manifest.kind == "index"
+            or (manifest.kind == "artifact" and candidate != digest)
+        ):
             continue
-        platform = platforms.get(one) or ", ".join(platforms_of(one, read))
-        if platform == NO_PLATFORM and one != digest:  # an attestation that looks like an image
+        platform = platforms.get(candidate) or ", ".join(platforms_of(candidate, read))
+        if platform == NO_PLATFORM and candidate != digest:  # an attestation that looks like an image
             continue
         layers = [reference for reference in manifest.references if reference.relation == "layer"]
         if manifest.kind == "schema1":
             layers.reverse()  # it has the uppermost first
-        images.append(Image(one, its_read, platform, tuple(layers)))
+        images.append(Image(candidate, its_read, platform, tuple(layers)))
     return images
 
 
@@ -72,11 +76,11 @@ def platforms_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> tuple[s
     seen: set[Digest] = set()
     waiting: list[tuple[Digest, str]] = [(digest, "")]
     while waiting:
-        one, stated_platform = waiting.pop(0)
-        if one in seen:
+        candidate, stated_platform = waiting.pop(0)
+        if candidate in seen:
             continue
-        seen.add(one)
-        this = read.get(one)
+        seen.add(candidate)
+        this = read.get(candidate)
         if this is None or this.manifest is None:
             platforms.update({stated_platform: None} if stated_platform else {})
         elif this.manifest.kind == "image":

@@ -221,16 +221,18 @@ def inspect(
     parts = [
         LayerPart(
             number,
-            one.digest,
-            one.size,
-            one.media_type,
+            descriptor.digest,
+            descriptor.size,
+            descriptor.media_type,
             next(steps, ""),
-            one.foreign,
+            descriptor.foreign,
             annotations.get(number, ""),
-            None if linked is None else tuple(name for name in linked[one.digest] if name != repository),
-            "missing" if damage.lacks(one) else "",
+            None
+            if linked is None
+            else tuple(name for name in linked[descriptor.digest] if name != repository),
+            "missing" if damage.lacks(descriptor) else "",
         )
-        for number, one in enumerate(layers, 1)
+        for number, descriptor in enumerate(layers, 1)
     ]
     children = [
         _child(reference, read, damage)

@@ -265,7 +265,7 @@ class Lookup:
 
     def present(self, read: Mapping[Digest, ReadManifest]) -> dict[Digest, ReadManifest]:
         """Return those manifests of a closure that have a blob."""
-        return {digest: one for digest, one in read.items() if one.problem != MISSING}
+        return {digest: manifest for digest, manifest in read.items() if manifest.problem != MISSING}
 
     def damage(self, repository: str, read: Mapping[Digest, ReadManifest]) -> Damage:
         """Return what the manifests of a closure refer to and do not have. Nothing is listed.
@@ -315,9 +315,9 @@ class Lookup:
                 tagged.setdefault(files.target, tag)
         read = self.manifests({**dict.fromkeys(tagged), **self.revisions(repository)})
         found_ = [
-            Referrer(one, "tag" if one in tagged else "subject", tagged.get(one, ""), this)
-            for one, this in read.items()
-            if one in tagged or (this.manifest and this.manifest.subject == digest)
+            Referrer(candidate, "tag" if candidate in tagged else "subject", tagged.get(candidate, ""), this)
+            for candidate, this in read.items()
+            if candidate in tagged or (this.manifest and this.manifest.subject == digest)
         ]
         return sorted(found_, key=lambda item: item.digest)
 

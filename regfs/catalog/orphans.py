@@ -395,16 +395,16 @@ class _Application:
         watch.look()  # the last thing before the deletion, but for one small request
         check_database(self.source, deleted=len(self.deleted))
         left = []
-        for one, entry in zip(batch, entries, strict=True):
-            reason = watch.reason(one)
+        for orphan, entry in zip(batch, entries, strict=True):
+            reason = watch.reason(orphan)
             if entry is None:
                 reason = "it is gone already"
-            elif entry.size != one.size or _seconds(entry.modified) != _seconds(one.modified):
+            elif entry.size != orphan.size or _seconds(entry.modified) != _seconds(orphan.modified):
                 reason = reason or "it was written again since the plan"
             if reason:
-                self.skipped.append(Skipped(one.digest, reason))
+                self.skipped.append(Skipped(orphan.digest, reason))
             else:
-                left.append(one)
+                left.append(orphan)
         if self.dry_run:
             self.deleted += left
         else:
@@ -423,16 +423,16 @@ class _Application:
                 self.deleted += batch
                 return
             entries = self.source.find_many(_path(blob) for blob in batch)
-            self.deleted += [one for one, entry in zip(batch, entries, strict=True) if entry is None]
-            batch = [one for one, entry in zip(batch, entries, strict=True) if entry is not None]
+            self.deleted += [orphan for orphan, entry in zip(batch, entries, strict=True) if entry is None]
+            batch = [orphan for orphan, entry in zip(batch, entries, strict=True) if entry is not None]
         self.failed += [Skipped(blob.digest, str(failure)) for blob in batch]
 
     def _look_back(self, watch: _Watch) -> None:
         watch.look()
         wanted = [blob for blob in self.deleted if blob.digest in watch.needed]
-        for one, entry in zip(wanted, self.source.find_many(map(_path, wanted)), strict=True):
+        for orphan, entry in zip(wanted, self.source.find_many(map(_path, wanted)), strict=True):
             if entry is None:
-                self.lost.append(Skipped(one.digest, watch.reason(one)))
+                self.lost.append(Skipped(orphan.digest, watch.reason(orphan)))
 
 
 class _Watch:
@@ -534,20 +534,20 @@ class _Watch:
                 self._need(name, read.manifest.kept)
                 self._seen.add((name, digest))
 
-    def reason(self, one: Orphan) -> str:
+    def reason(self, orphan: Orphan) -> str:
         """Return why a blob must not be deleted, or an empty text."""
-        if one.digest in self.needed:
-            return f"{self.needed[one.digest]} needs it again"
+        if orphan.digest in self.needed:
+            return f"{self.needed[orphan.digest]} needs it again"
         if self.blind:
             return self.blind
-        count, newest = self._links.of(one.digest)
-        if newest is not None and (count > one.links or one.linked is None or newest > one.linked):
+        count, newest = self._links.of(orphan.digest)
+        if newest is not None and (count > orphan.links or orphan.linked is None or newest > orphan.linked):
             return "a repository was linked to it since the plan: a push may be on its way"
         return ""
 
 
-def _path(one: Orphan) -> str:
-    return BlobData(one.digest).path
+def _path(orphan: Orphan) -> str:
+    return BlobData(orphan.digest).path
 
 
 def _seconds(moment: datetime) -> int:

@@ -194,14 +194,14 @@ def place(source: Source) -> str:
     return str(fs.unstrip_protocol(path)) + (f"?{query}" if query else "")
 
 
-def _written(one: Orphan) -> dict[str, Any]:
+def _written(orphan: Orphan) -> dict[str, Any]:
     return {
-        "digest": str(one.digest),
-        "size": one.size,
-        "modified": one.modified.isoformat(),
-        "links": one.links,
-        "linked": one.linked and one.linked.isoformat(),
-        "repositories": one.repositories,
+        "digest": str(orphan.digest),
+        "size": orphan.size,
+        "modified": orphan.modified.isoformat(),
+        "links": orphan.links,
+        "linked": orphan.linked and orphan.linked.isoformat(),
+        "repositories": orphan.repositories,
     }
 
 
@@ -231,7 +231,7 @@ def _plan(document: Any) -> Plan:
         document["place"],
         _time(document["taken"], "its taken"),
         None if older is None else timedelta(seconds=older),
-        tuple(_orphan(one, f"blob {at}", version) for at, one in enumerate(document["blobs"], 1)),
+        tuple(_orphan(blob, f"blob {at}", version) for at, blob in enumerate(document["blobs"], 1)),
         tuple(incomplete),
     )
     if document["count"] != len(plan.blobs) or document["bytes"] != plan.bytes:

@@ -41,11 +41,11 @@ def size_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> int:
     sizes: dict[Digest, int] = {}
     waiting = [digest]
     while waiting:
-        one = waiting.pop()
-        if one in sizes or one not in read:
+        candidate = waiting.pop()
+        if candidate in sizes or candidate not in read:
             continue
-        sizes[one] = read[one].size
-        for reference in this.references if (this := read[one].manifest) else ():
+        sizes[candidate] = read[candidate].size
+        for reference in this.references if (this := read[candidate].manifest) else ():
             if reference.relation == "manifest":
                 waiting.append(reference.digest)
             elif reference.relation != "subject":

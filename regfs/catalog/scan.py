@@ -252,7 +252,9 @@ class _Scan:
         """List a tag anew whose link has vanished: its index has gone with it, as a rule."""
         before = repository.tags.pop(tag)
         current = TagCurrentLink(repository.name, tag).path
-        files = {TagIndexLink(repository.name, tag, one).path: file for one, file in before.index.items()}
+        files = {
+            TagIndexLink(repository.name, tag, digest).path: file for digest, file in before.index.items()
+        }
         if before.current:
             files[current] = before.current
         repository.files -= len(files)
@@ -385,7 +387,7 @@ class _Scan:
             blobs.update(needed, repository.revisions)
             # A link is written after its blob. So what an old one lacks is gone, not about to come.
             since = self.found.started - _RECENT
-            blobs.update(one for one, file in repository.layers.items() if file.modified > since)
+            blobs.update(blob for blob, file in repository.layers.items() if file.modified > since)
         paths = [BlobData(digest).path for digest in blobs - self.found.blobs.keys()]
         paths += [ManifestRevisionLink(name, digest).path for name, digest in links]
         paths = [path for path in paths if path not in self._asked]

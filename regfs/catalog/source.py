@@ -213,7 +213,7 @@ class Source:
             # What a filesystem leaves out is not there: some do not return an error where a path is missing.
             return [_settled(answers.get(path, _missing(path))) for path in paths]
 
-        def one(path: str) -> bytes | Exception:
+        def read_file(path: str) -> bytes | Exception:
             try:
                 if self.fs is not None:
                     content: bytes = self.fs.cat_file(self._own(path))
@@ -223,7 +223,7 @@ class Source:
                 return exc
             return content
 
-        return [_settled(answer) for answer in spread(one, paths)]
+        return [_settled(answer) for answer in spread(read_file, paths)]
 
     def read_beginnings(self, paths: Sequence[str], size: int) -> list[bytes | OSError]:
         """Read the first `size` bytes of files at once, or fewer where a file is shorter; as :meth:`read`."""
@@ -296,7 +296,7 @@ class Source:
             self.fs.rm([self._own(path) for path in paths])
             return
 
-        def one(path: str) -> OSError | None:
+        def delete_file(path: str) -> OSError | None:
             try:
                 if self.fs is not None:
                     self.fs.rm_file(self._own(path))
@@ -306,7 +306,7 @@ class Source:
                 return exc
             return None
 
-        failures = [failure for failure in spread(one, paths) if failure]
+        failures = [failure for failure in spread(delete_file, paths) if failure]
         if failures:
             raise failures[0]
 

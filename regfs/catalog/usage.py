@@ -261,13 +261,13 @@ def usage(snapshot: Snapshot) -> Usage:
     snapshot : Snapshot
         What a look found.
     """
-    sums = [Sums(snapshot, one) for _, one in sorted(snapshot.repositories.items())]
+    sums = [Sums(snapshot, repository_sums) for _, repository_sums in sorted(snapshot.repositories.items())]
     needing: defaultdict[Digest, list[int]] = defaultdict(list)
     leading: Counter[Digest] = Counter()
-    for at, one in enumerate(sums):
-        for digest in one.holders:
+    for at, repository_sums in enumerate(sums):
+        for digest in repository_sums.holders:
             needing[digest].append(at)
-        one.count_tags(leading)
+        repository_sums.count_tags(leading)
     kinds: Counter[int] = Counter()
     groups: dict[tuple[int, ...], tuple[int, int]] = {}
     for digest, file in snapshot.blobs.items():
@@ -365,22 +365,22 @@ class Sums:
 
     def whole(self, needing: Needing) -> RepositoryUsage:
         """Return what the repository uses."""
-        one = self.repository
+        repository = self.repository
         stored = self.size(self.holders)
         unique = self.size(blob for blob in self.holders if len(needing[blob]) == 1)
-        uploads = one.upload_bytes
+        uploads = repository.upload_bytes
         return RepositoryUsage(
-            one.name,
-            sum(files.current is not None for files in one.tags.values()),
-            len(one.revisions),
+            repository.name,
+            sum(files.current is not None for files in repository.tags.values()),
+            len(repository.revisions),
             sum(map(self.size, self.kept.values())),
             stored,
             unique,
             stored - unique,
-            one.bytes - uploads,
+            repository.bytes - uploads,
             uploads,
-            one.pending_bytes if self.snapshot.pending_known else None,
-            unique + one.bytes,
+            repository.pending_bytes if self.snapshot.pending_known else None,
+            unique + repository.bytes,
         )
 
     def tags(self, needing: Needing, leading: Counter[Digest]) -> Iterator[TagUsage]:

@@ -143,11 +143,13 @@ def _of_all(place: Place, url: str, _: str, untagged: bool) -> list[dict[str, An
     records: list[dict[str, Any]] = []
     with catalog(place, url, configs=not untagged) as found:
         manifests = found.snapshot.manifests
-        for name, one in sorted(found.snapshot.repositories.items()):
+        for name, repository in sorted(found.snapshot.repositories.items()):
             if untagged:
-                records += _untagged(name, one.revisions, one.tags, manifests)
+                records += _untagged(name, repository.revisions, repository.tags, manifests)
             else:
-                records += _tags(name, dict(sorted(one.tags.items())), manifests, damage(found.snapshot, one))
+                records += _tags(
+                    name, dict(sorted(repository.tags.items())), manifests, damage(found.snapshot, repository)
+                )
     return records
 
 

@@ -285,13 +285,13 @@ def plain(value: Any) -> Any:
             return str(value)
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: plain(one) for name, one in value._asdict().items()}
+        return {name: plain(member) for name, member in value._asdict().items()}
     if isinstance(value, timedelta):
         return value.total_seconds()
     if type(value) is date:
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(name): plain(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value

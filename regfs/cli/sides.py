@@ -67,17 +67,17 @@ class Local:
     def _tree(self, relative: str, above: set[str]) -> Iterator[tuple[str, int]]:
         for name in sorted(os.listdir(self.child(relative).path)):
             inner = f"{relative}/{name}" if relative else name
-            one = self.child(inner)
-            kind = one.kind()
+            child = self.child(inner)
+            kind = child.kind()
             if kind == "directory":
-                real = os.path.realpath(one.path)
+                real = os.path.realpath(child.path)
                 if real in above:
-                    raise Refusal(f"{one}: this link leads back to a directory that it lies in")
+                    raise Refusal(f"{child}: this link leads back to a directory that it lies in")
                 yield from self._tree(inner, above | {real})
             elif kind == "file":
-                yield inner, one.size()
+                yield inner, child.size()
             else:
-                raise Refusal(f"{one}: {'is no file' if kind else 'this link leads nowhere'}")
+                raise Refusal(f"{child}: {'is no file' if kind else 'this link leads nowhere'}")
 
     def remove(self, relatives: Sequence[str], removed: Callable[[Sequence[str]], object]) -> None:
         """Remove files under it, and the directories that are empty then; with "", the file itself.

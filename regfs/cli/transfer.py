@@ -76,7 +76,7 @@ def transfer(
     large = asyncio.Semaphore(LARGE_AT_ONCE)
     chunk = remote.fs.parameters.chunk_size
 
-    async def one(step: Step) -> None:
+    async def carry_step(step: Step) -> None:
         async with large if step.size > chunk else contextlib.nullcontext():
             if not clobber and await _is_there(step.target):
                 done = False
@@ -95,7 +95,7 @@ def transfer(
 
     # The small ones first, so that a large one holds up no more than its own kind.
     ordered = sorted(steps, key=lambda step: step.size)
-    sync(remote.fs.loop, gather, [partial(one, step) for step in ordered], AT_ONCE)
+    sync(remote.fs.loop, gather, [partial(carry_step, step) for step in ordered], AT_ONCE)
     return result
 
 

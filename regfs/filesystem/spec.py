@@ -673,12 +673,12 @@ class RegistryFileSystem(AsyncFileSystem, metaclass=Resolving):
         # fsspec would carry as well, but what is interrupted then goes on in tasks of its own.
         callback.set_size(len(pairs))
 
-        async def one(source: str, target: str) -> None:
+        async def carry_file(source: str, target: str) -> None:
             with callback.branched(source, target) as child:
                 await carry(source, target, callback=child)
             callback.relative_update(1)
 
-        await gather([partial(one, *pair) for pair in pairs], batch_size or self.batch_size)
+        await gather([partial(carry_file, *pair) for pair in pairs], batch_size or self.batch_size)
 
     async def _copy(
         self,

@@ -192,15 +192,17 @@ def references(read: pd.DataFrame) -> pd.DataFrame:
 def questions(read: pd.DataFrame) -> pd.DataFrame:
     """Return what manifests need of other blobs: configurations, and sizes that they do not state."""
     rows: list[tuple[Digest, Digest, str]] = []
-    for digest, one in _rebuilt(read).manifests.items():
-        for reference in _kept(one):
+    for digest, manifest in _rebuilt(read).manifests.items():
+        for reference in _kept(manifest):
             config = (
-                reference.relation == "config" and one.manifest is not None and one.manifest.kind == "image"
+                reference.relation == "config"
+                and manifest.manifest is not None
+                and manifest.manifest.kind == "image"
             )
             if config or reference.size is None:
                 rows.append((reference.digest, digest, "config" if config else "size"))
-        if one.manifest and one.manifest.subject:
-            rows.append((one.manifest.subject, digest, "subject"))
+        if manifest.manifest and manifest.manifest.subject:
+            rows.append((manifest.manifest.subject, digest, "subject"))
     return frame(QUESTIONS, rows)
 
 
@@ -255,15 +257,15 @@ def manifests(read: pd.DataFrame, heads: pd.DataFrame, answers: pd.DataFrame) ->
     sizes = answers["size"].groupby(level=0).sum().to_dict()
     roles = answers["role"].dropna().groupby(level=0).min().to_dict()  # a child before a referrer
 
-    def completed(one: ManifestRecord) -> ManifestRecord:
-        name = str(one.digest)
+    def completed(record: ManifestRecord) -> ManifestRecord:
+        name = str(record.digest)
         moment = created.get(name)
         return replace(
-            one,
-            role=one.role if one.role == "tagged" else min(roles.get(name, one.role), one.role),
+            record,
+            role=record.role if record.role == "tagged" else min(roles.get(name, record.role), record.role),
             platform=platforms.get(name) or stated.get(name, ""),
             created=moment.to_pydatetime() if moment else None,
-            content_size=one.content_size + int(sizes.get(name, 0)),
+            content_size=record.content_size + int(sizes.get(name, 0)),
         )
 
     catalog = _catalog(_rebuilt(read, heads))
@@ -330,8 +332,8 @@ def _rebuilt(read: pd.DataFrame, heads: pd.DataFrame | None = None) -> Snapshot:
     """Make a look's result of what was read here."""
     snapshot = Snapshot(_NEVER, _NEVER)
     for digest, size, data in read.itertuples():
-        one: ReadManifest = understand(data) if data is not None else too_large(size)
-        snapshot.manifests[Digest.parse(digest)] = one
+        manifest: ReadManifest = understand(data) if data is not None else too_large(size)
+        snapshot.manifests[Digest.parse(digest)] = manifest
     for digest, name, tag in heads.itertuples() if heads is not None else ():
         repository = snapshot.repositories.setdefault(name, Repository(name))
         target = Digest.parse(digest)
@@ -342,6 +344,8 @@ def _rebuilt(read: pd.DataFrame, heads: pd.DataFrame | None = None) -> Snapshot:
     return snapshot
 
 
-def _kept(one: ReadManifest) -> Iterator[Reference]:
-    if one.manifest:
-        yield from (reference for reference in one.manifest.references if reference.relation != "subject")
+def _kept(manifest: ReadManifest) -> Iterator[Reference]:
+    if manifest.manifest:
+        yield from (
+            reference for reference in manifest.manifest.references if reference.relation != "subject"
+        )

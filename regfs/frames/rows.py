@@ -45,31 +45,39 @@ def _history(catalog: Catalog) -> Iterator[Row]:
             yield tag.repository, tag.name, digest, since, digest == tag.digest
 
 
-def manifest(one: ManifestRecord) -> Row:
+def manifest(record: ManifestRecord) -> Row:
     """Return one row of the table of manifests."""
-    annotations = json.dumps(dict(one.annotations), sort_keys=True, ensure_ascii=False)
+    annotations = json.dumps(dict(record.annotations), sort_keys=True, ensure_ascii=False)
     return (
-        one.digest,
-        one.repositories,
-        one.tags,
-        one.media_type,
-        one.kind,
-        one.role,
-        one.artifact_type,
-        one.platform,
-        one.created,
-        one.config,
-        one.subject,
-        one.size,
-        one.content_size,
-        annotations if one.annotations else None,
-        one.problem,
+        record.digest,
+        record.repositories,
+        record.tags,
+        record.media_type,
+        record.kind,
+        record.role,
+        record.artifact_type,
+        record.platform,
+        record.created,
+        record.config,
+        record.subject,
+        record.size,
+        record.content_size,
+        annotations if record.annotations else None,
+        record.problem,
     )
 
 
-def reference(one: ReferenceRecord) -> Row:
+def reference(record: ReferenceRecord) -> Row:
     """Return one row of the table of references."""
-    return one.manifest, one.relation, one.position, one.digest, one.media_type, one.size, one.platform
+    return (
+        record.manifest,
+        record.relation,
+        record.position,
+        record.digest,
+        record.media_type,
+        record.size,
+        record.platform,
+    )
 
 
 def _manifests(catalog: Catalog) -> Iterator[Row]:
@@ -177,7 +185,16 @@ def file(entry: Entry) -> Row:
     )
 
 
-def finding(one: Finding) -> Row:
+def finding(found: Finding) -> Row:
     """Return one row of the table of findings."""
-    breaks = " ".join(one.breaks)
-    return one.kind, one.severity, one.path, one.repository, one.detail, one.pull, breaks, one.broken_tags
+    breaks = " ".join(found.breaks)
+    return (
+        found.kind,
+        found.severity,
+        found.path,
+        found.repository,
+        found.detail,
+        found.pull,
+        breaks,
+        found.broken_tags,
+    )

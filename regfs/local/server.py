@@ -237,8 +237,8 @@ class LocalS3:
             grpc = [*ports[1:8:2], ports[8] + 10_000]
             parts = ("s3", "master", "volume", "filer", "admin")
             leftover = [
-                Path(f"/tmp/seaweedfs-{one}-grpc-{at}.sock")  # noqa: S108 - weed chooses the place
-                for one, at in zip(parts, grpc, strict=True)
+                Path(f"/tmp/seaweedfs-{part}-grpc-{at}.sock")  # noqa: S108 - weed chooses the place
+                for part, at in zip(parts, grpc, strict=True)
             ]
             server = SupervisedProcess(
                 [str(weed), *_flags(data, sockets, config, self.bucket, ports)],

@@ -313,13 +313,13 @@ def choice(allowed: Collection[str], *, fold: Callable[[str], str] = str) -> Cal
         Gives a word the case that the allowed ones have.
     """
 
-    def one(value: Any) -> str:
+    def convert(value: Any) -> str:
         word = fold(text(value))
         if word not in allowed:
             raise ValueError("must be one of " + ", ".join(a if a else repr(a) for a in allowed))
         return word
 
-    return one
+    return convert
 
 
 def log_levels(value: Any) -> str:

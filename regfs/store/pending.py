@@ -64,14 +64,14 @@ async def find(client: S3Client, older_than: timedelta | float | None) -> list[P
         key=lambda item: (item.started, item.key),
     )
 
-    def look(one: UploadInfo) -> Callable[[], Awaitable[PendingUpload | None]]:
+    def look(upload: UploadInfo) -> Callable[[], Awaitable[PendingUpload | None]]:
         async def parts() -> PendingUpload | None:
             try:
-                listed = await client.parts(one.key, one.id)
+                listed = await client.parts(upload.key, upload.id)
             except UploadNotFoundError:
                 return None  # committed or aborted since it was listed
             size = sum(part.size for part in listed)
-            return PendingUpload(client.space.path(one.key), one.id, one.started, len(listed), size)
+            return PendingUpload(client.space.path(upload.key), upload.id, upload.started, len(listed), size)
 
         return parts
 

@@ -159,7 +159,9 @@ class Faults:
         """Yield all faults, in no order."""
         needed: set[Digest] = set()
         for name, repository in sorted(self._snapshot.repositories.items()):
-            still = {tag: one for tag, one in repository.tags.items() if (name, tag) not in self._moved}
+            still = {
+                tag: tag_files for tag, tag_files in repository.tags.items() if (name, tag) not in self._moved
+            }
             uses = Uses(self._pulls, repository, still)
             needed |= uses.all
             yield from self._layers(repository, uses)

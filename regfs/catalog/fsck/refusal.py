@@ -150,8 +150,8 @@ def _fits(value: Any, shape: _Shape) -> bool:
     if not isinstance(value, _Object) or not isinstance(shape, dict):
         return False
     if "*" in shape:
-        return all(_fits(one, shape["*"]) for _, one in value)
-    return all(_fits(one, shape[field]) for name, one in value if (field := _field(name, shape)))
+        return all(_fits(member, shape["*"]) for _, member in value)
+    return all(_fits(member, shape[field]) for name, member in value if (field := _field(name, shape)))
 
 
 def _is_int64(number: str) -> bool:

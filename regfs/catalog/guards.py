@@ -6,7 +6,9 @@ listing was cut short, or where links were lost. Each of these looks like a regi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from regfs.catalog.database import locked
 from regfs.catalog.lost import UNTRUE, without_manifests
@@ -119,10 +121,11 @@ def check_links(
     }
     adrift = len((tagged & snapshot.blobs.keys()) - revisions - unneeded.keys())
     lost, exact = _count_manifests(source, candidates, owned - adrift - dangling, progress)
-    if lost + adrift + dangling > owned:
+    if max(lost) + adrift + dangling > owned:
         missing = f" and the blobs of {dangling:,} are missing" if dangling else ""
+        noun = "manifests" if lost.manifests >= lost.configs else "image configurations"
         raise UnreliableLinksError(
-            f"{source.url(BLOBS)}: {'' if exact else 'at least '}{lost + adrift:,} manifests belong to no "
+            f"{source.url(BLOBS)}: {'' if exact else 'at least '}{max(lost) + adrift:,} {noun} belong to no "
             f"repository{missing}, more than the {owned:,} that repositories have: {UNTRUE}, and nothing is "
             "deleted. If those images were deleted on purpose, run the registry's own garbage-collect, which "
             "knows where its metadata is"
@@ -157,42 +160,53 @@ def _counted(blobs: int) -> str:
     return f"{blobs:,} blob{'' if blobs == 1 else 's'}"
 
 
+class _Lost(NamedTuple):
+    """The numbers of manifests and of image configurations that belong to no repository.
+
+    GitLab's registry stores no manifests as blobs where its metadata is in a database, but configurations.
+    """
+
+    manifests: int
+    configs: int
+
+
 def _count_manifests(
     source: Source,
     candidates: Mapping[Digest, File],
     enough: int,
     progress: Callable[[str, int, int | None], object],
-) -> tuple[int, bool]:
-    """Count the manifests among blobs until they are more than `enough`, or cannot become so.
+) -> tuple[_Lost, bool]:
+    """Count the manifests and configurations among blobs until more than `enough` are one, or cannot be.
 
-    Returns the count, and whether all manifests are in it.
+    Returns the counts, and whether all are in them.
     """
     # The smallest first: most manifests are.
     small = sorted((file.size, digest) for digest, file in candidates.items() if 0 < file.size <= LARGEST)
     sizes = {BlobData(digest).path: size for size, digest in small}
-    count = done = 0
+    count, done = _Lost(0, 0), 0
     progress("orphaned manifests", done, len(sizes))
     for batch in batches(sizes, lambda path: min(sizes[path], _BEGINNING)):
-        if count > enough or count + len(sizes) - done <= enough:
+        if max(count) > enough or max(count) + len(sizes) - done <= enough:
             break
-        count += _manifests(source, batch, sizes)
+        found = _classified(source, batch, sizes)
+        count = _Lost(count.manifests + found.manifests, count.configs + found.configs)
         done += len(batch)
         progress("orphaned manifests", done, len(sizes))
     return count, done == len(sizes)
 
 
-def _manifests(source: Source, paths: list[str], sizes: Mapping[str, int]) -> int:
+def _classified(source: Source, paths: list[str], sizes: Mapping[str, int]) -> _Lost:
     # What begins otherwise is no JSON object, and a layer need not be read any further.
     contents = {
         path: beginning
         for path, beginning in zip(paths, source.read_beginnings(paths, _BEGINNING), strict=True)
         if isinstance(beginning, bytes) and beginning.lstrip()[:1] in (b"{", b"")
     }
-    count = sum(_is_manifest(data) for path, data in contents.items() if len(data) >= sizes[path])
+    whole = [data for path, data in contents.items() if len(data) >= sizes[path]]
     longer = [path for path, data in contents.items() if len(data) < sizes[path]]
     for batch in batches(longer, sizes.__getitem__):
-        count += sum(isinstance(data, bytes) and _is_manifest(data) for data in source.read(batch))
-    return count
+        whole += [data for data in source.read(batch) if isinstance(data, bytes)]
+    return _Lost(sum(map(_is_manifest, whole)), sum(map(_is_config, whole)))
 
 
 def _is_manifest(data: bytes) -> bool:
@@ -201,3 +215,13 @@ def _is_manifest(data: bytes) -> bool:
     except ManifestError:
         return False
     return True
+
+
+def _is_config(data: bytes) -> bool:
+    """Return whether a blob is an image's configuration, by the layers that it lists."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    rootfs = document.get("rootfs") if isinstance(document, dict) else None
+    return isinstance(rootfs, dict) and isinstance(rootfs.get("diff_ids"), list)

@@ -7,6 +7,7 @@ It imports nothing but itself, so that a missing extra is reported in one line. 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "regfs") -> int:
     int
         The exit code: :class:`regfs.cli.errors.Code`.
     """
+    for name in ("stdout", "stderr"):  # None where the shell has closed it
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
     try:
         group = importlib.import_module("regfs.cli.group")
     except KeyboardInterrupt:

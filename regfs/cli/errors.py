@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 from regfs.cli import MISSING
-from regfs.errors import DriverError
+from regfs.errors import DriverError, InvalidPathError
 from regfs.parameters.values import ParameterError
 
 
@@ -88,12 +88,12 @@ def one_line(error: BaseException) -> str:
             f"{os.fsdecode(name)}: {error.strerror}" if isinstance(name, (str, bytes)) else error.strerror
         )
     else:
-        message = str(error)
+        message = str(error).removeprefix("regfs: ")  # the name of the driver, which is the command's too
     return " ".join(message.split()) or type(error).__name__
 
 
 def _code(error: BaseException) -> Code:
-    if isinstance(error, ParameterError):
+    if isinstance(error, (InvalidPathError, ParameterError)):
         return Code.USAGE
     if isinstance(error, FileNotFoundError):
         return Code.NOT_FOUND

@@ -78,6 +78,8 @@ def transfer(
 
     async def carry_step(step: Step) -> None:
         async with large if step.size > chunk else contextlib.nullcontext():
+            if sizes:
+                await _check_apart(step)
             if not clobber and await _is_there(step.target):
                 done = False
             else:
@@ -135,6 +137,20 @@ async def _carry(step: Step, clobber: bool, advance: Callable[[int], object]) ->
             raise
         return False
     return True
+
+
+async def _check_apart(step: Step) -> None:
+    """Check that a move does not lead from a file to itself, by another address of the same service."""
+    source, target = step.source, step.target
+    if isinstance(source, Local) or isinstance(target, Local) or together(source.fs, target.fs):
+        return  # by the service itself: the plan has compared the keys
+    existing = await target.fs.store.find(target.path)
+    if existing is None:
+        return
+    original = await source.fs.store.head(source.path)
+    if (original.size, original.etag, original.modified) == (existing.size, existing.etag, existing.modified):
+        text = f"is the same file as {source}, by another address of the service; nothing is removed"
+        raise OSError(errno.EINVAL, text, str(target))
 
 
 async def _check(step: Step) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import functools
 import io
 import operator
 import os
+import threading
 import weakref
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsspec.spec import AbstractBufferedFile
 
@@ -37,8 +38,21 @@ if TYPE_CHECKING:
     from regfs.store.store import Store
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 _LINES = 8192
 """Bytes that are read at once in search of the end of a line."""
+
+
+def _locked(method: Method) -> Method:
+    """Return a method that one thread at a time runs on a file, as on Python's own buffered files."""
+
+    @functools.wraps(method)
+    def call(self: RegistryFile, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return call  # type: ignore[return-value]  # with the method's own signature
 
 
 class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
@@ -84,6 +98,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         **kwargs: Any,
     ) -> None:
         self._pid = os.getpid()
+        self._lock = threading.RLock()
         self._store = store
         self._head = b""
         self._etag = ""
@@ -143,6 +158,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         finally:
             self._drop_body(body)
 
+    @_locked
     def read(self, length: int | None = -1) -> bytes:
         """Read so many bytes, less only at the end; all that is left by default.
 
@@ -169,6 +185,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         """Read at most so many bytes; by default what a response gives at once."""
         return self.read(WINDOW if length is None or length < 0 else length)
 
+    @_locked
     def peek(self, length: int = 0) -> bytes:
         """Read some bytes, none only at the end, and stay where they begin."""
         self._check_readable()
@@ -190,11 +207,13 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
 
     readinto1 = readinto
 
+    @_locked
     def readuntil(self, char: bytes = b"\n", blocks: int | None = None) -> bytes:
         """Read up to and including `char`; fsspec would copy a whole block for each line."""
         line: bytes = super().readuntil(char, blocks or _LINES)
         return line
 
+    @_locked
     def readline(self, size: int | None = -1) -> bytes:
         """Read a line with its end, or at most `size` bytes of it."""
         left = -1 if size is None else operator.index(size)
@@ -242,6 +261,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         self._check_open()
         return self._upload is None
 
+    @_locked
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Change the position in a file that is read; past the end there is nothing to read.
 
@@ -286,6 +306,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
 
     # -- writing --------------------------------------------------------------------------------------
 
+    @_locked
     def write(self, data: Any) -> int:
         """Accept bytes, and wait only while as many parts as may be are in flight.
 
@@ -306,7 +327,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
                 written = len(view)
         else:
             self._check_open()
-            written = self._upload.accept(data, partial(self._guard, self._upload.send))
+            written = self._upload.accept(data, functools.partial(self._guard, self._upload.send))
         self.loc += written
         return written
 
@@ -315,6 +336,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         if not self._dropped:
             self._check_open()
 
+    @_locked
     def close(self) -> None:
         """Publish what was written, unless a transaction holds it back, and end the file.
 
@@ -334,6 +356,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         finally:
             self.closed = True
 
+    @_locked
     def commit(self) -> None:
         """Publish a file that a transaction held back; where it is still open, close it first."""
         (self._wrapper or self).close()
@@ -348,6 +371,7 @@ class RegistryFile(AbstractBufferedFile, io.BufferedIOBase):
         """Set the outermost of the wrappers that are closed and discarded with this file; None for none."""
         self._outer = weakref.ref(outer) if outer else None
 
+    @_locked
     def discard(self) -> None:
         """Publish nothing, remove the upload; later writes and ``close()`` have no effect."""
         if self._upload is not None and not self._dropped:

@@ -224,6 +224,18 @@ def test_more_manifests_without_a_repository_than_with_one(older_than: timedelta
     assert paths(driver) == before
 
 
+def test_images_of_a_database_beside_old_links() -> None:
+    """GitLab's registry stores no manifests where its metadata is in a database, but configurations."""
+    made = registry(3)
+    for number in range(4):
+        pushed = image(500 + number)
+        for data in (*pushed.layers, pushed.config):
+            made.blob(data)
+    catalog = Catalog(driver_of(made))
+    with pytest.raises(UnreliableLinksError, match=r"4 image configurations belong to no repository.*the 3 "):
+        catalog.orphans(allow_most=True)
+
+
 def test_as_many_manifests_as_repositories_have_may_be_garbage() -> None:
     driver = driver_of(registry(2, lost=2))
     catalog = Catalog(driver)

@@ -420,6 +420,20 @@ def test_mv_removes_nothing_where_something_fails(
 
 
 @on_seaweedfs
+@pytest.mark.parametrize("arguments", [["regfs:///a", "regfs:///a"], ["-r", "regfs:///d/", "regfs:///d/"]])
+def test_mv_to_the_same_place_by_another_address(
+    regfs: Regfs, raw: Place, server: Server, arguments: list[str]
+) -> None:
+    before = {"a": b"precious", "d/b": b"b", "d/c/d": b"d"}
+    for name, content in before.items():
+        raw.put(name, content)
+    other = server.endpoint.replace("127.0.0.1", "localhost")
+    done = regfs("mv", *arguments, "--to-option", f"regionendpoint={other}", code=Code.FAILED)
+    assert "is the same file as" in done.stderr
+    assert stored(raw) == before
+
+
+@on_seaweedfs
 def test_mv_keeps_the_source_of_a_copy_of_another_size(
     regfs: Regfs, raw: Place, proxied: str, proxy: CountingProxy
 ) -> None:

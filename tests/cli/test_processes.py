@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -384,3 +385,13 @@ def test_no_progress_for_what_is_quick(terminal: Callable[..., Terminal], raw: P
         if copied[2] == "ms" or float(copied[1]) < 0.5:
             break
     assert "━" not in said
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output(config: str, raw: Place, closed: str) -> None:
+    raw.put("a", b"a")
+    command = f'"{sys.executable}" -m regfs --config "{config}" rm -y /a {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert raw.keys() == []

@@ -34,7 +34,7 @@ from regfs.catalog.plan import IncompletePlanError, Orphan, Plan, PlanError, pla
 from regfs.catalog.reach import needs
 from regfs.catalog.reading import altered, batches, too_large, understand
 from regfs.catalog.scan import Progress, scan
-from regfs.catalog.snapshot import File, ReadManifest, Snapshot
+from regfs.catalog.snapshot import File, ReadManifest, Repository, Snapshot
 from regfs.catalog.source import Source
 from regfs.layout import (
     REPOSITORIES,
@@ -152,19 +152,42 @@ class _Followed(NamedTuple):
 
 
 def _tagged(source: Source, snapshot: Snapshot) -> _Followed:
-    """Follow the tags whose manifest is no revision of their repository, though its blob may be there.
+    """Follow what tags lead to and is no revision of their repository, though its blob may be there.
 
-    The registry's own collector looks at no tag: it deletes the manifest, and the image is lost.
+    The registry's own collector looks at no tag, and into no child that is no revision: it deletes their
+    blobs, and the image is lost.
     """
     return _follow(
         source,
         {
-            tag.target: repository.name
+            digest: repository.name
             for repository in snapshot.repositories.values()
-            for tag in repository.tags.values()
-            if tag.target and tag.target not in repository.revisions
+            for digest in _unlinked(snapshot, repository)
         },
     )
+
+
+def _unlinked(snapshot: Snapshot, repository: Repository) -> set[Digest]:
+    """Return the manifests that tags lead to, from index to child, and that have no revision link.
+
+    A tag whose link cannot be read leads to all that it has named.
+    """
+    unlinked: set[Digest] = set()
+    seen: set[Digest] = set()
+    tags = repository.tags.values()
+    waiting = [digest for tag in tags for digest in ([tag.target] if tag.target else tag.index)]
+    while waiting:
+        digest = waiting.pop()
+        if digest in seen:
+            continue
+        seen.add(digest)
+        if digest not in repository.revisions:
+            unlinked.add(digest)
+            continue
+        read = snapshot.manifests.get(digest)
+        references = read.manifest.references if read and read.manifest else ()
+        waiting += [reference.digest for reference in references if reference.relation == "manifest"]
+    return unlinked
 
 
 def _follow(source: Source, manifests: Mapping[Digest, str]) -> _Followed:

@@ -111,6 +111,20 @@ UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 nor that it has all that it should."""
 
 
+def unreadable(error: BaseException) -> bool:
+    """Return whether reading a response raised an error that is none of S3's.
+
+    botocore raises a bare RuntimeError where it cannot read a time; any other one is a fault in the program.
+    """
+    if isinstance(error, UNREADABLE):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised_in = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+    return isinstance(error, RuntimeError) and raised_in.startswith("botocore.")
+
+
 def from_registry(error: BaseException | None) -> bool:
     """Return whether a registry answered in place of S3, by the header that all its responses have.
 
@@ -244,7 +258,7 @@ def translate(error: BaseException, filename: str, endpoint: str = "") -> OSErro
         return TimeoutError(errno.ETIMEDOUT, f"the service{at} did not answer in time", filename)
     if isinstance(error, (boto.HTTPClientError, ClientError, ConnectionError)):
         return ConnectionError(errno.ECONNRESET, f"the connection to the service{at} broke", filename)
-    if isinstance(error, (ResponseParserError, *UNREADABLE)):
+    if isinstance(error, ResponseParserError) or unreadable(error):
         text = f"the service{at} answered with something that is not S3's; correct the proxy before it"
         return OSError(errno.EIO, text, filename)
     return OSError(errno.EIO, f"{type(error).__name__} from the service{at}", filename)

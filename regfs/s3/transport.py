@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from regfs._version import __version__
-from regfs.s3.failures import UNREADABLE, of_service, translate
+from regfs.s3.failures import of_service, translate, unreadable
 from regfs.s3.fast import FastTransport
 from regfs.s3.pace import Pace
 from regfs.s3.retry import CONNECT_TIMEOUT, READ_TIMEOUT, expired, retry, status, throttling, transient
@@ -359,7 +359,7 @@ class Transport:
                     return await call()
                 return await retry(call, exc, self.parameters.max_retries, started)
         except Exception as exc:
-            failure = self.failed(key, exc) if of_service(exc) or isinstance(exc, UNREADABLE) else exc
+            failure = self.failed(key, exc) if of_service(exc) or unreadable(exc) else exc
             if failure is exc:
                 raise
             raise failure from exc

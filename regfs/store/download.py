@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from functools import partial
@@ -210,7 +211,12 @@ class _Download:
         if total <= RANGE and isinstance(self._target, Memory):
             self._target.take(await body.read(total))
             return
-        await self._target.begin(total)
+        try:
+            await self._target.begin(total)
+        except MemoryError as exc:
+            space = self._client.space
+            text = f"its {total} bytes do not fit into memory; read it in parts, or into a file"
+            raise OSError(errno.ENOMEM, text, space.url(space.path(self._key))) from exc
         calls = [
             partial(self._range, at, min(at + RANGE, stop)) for at in range(self._start + RANGE, stop, RANGE)
         ]

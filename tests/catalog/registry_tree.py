@@ -166,11 +166,33 @@ def adrift(files: Files) -> set[str]:
     return {digest for digest in found if blob_path(digest) in files}
 
 
+def unlinked(files: Files) -> set[str]:
+    """Return the manifests that tags lead to, from index to child, though they are no revision."""
+    found: set[str] = set()
+    for name in repositories(files):
+        linked = {_part(match, "digest") for _, match in find(files, _REVISION, name=name)}
+        own, seen, pending = manifests(files, name), set(), []
+        for tag in tags(files, name):
+            target = current(files, name, tag)
+            named = [_part(match, "digest") for _, match in find(files, _INDEX, name=name, tag=tag)]
+            pending += [target] if target else named
+        while pending:
+            digest = pending.pop()
+            if digest in seen:
+                continue
+            seen.add(digest)
+            if digest not in linked:
+                found.add(digest)
+            elif digest in own:
+                pending += children(own[digest])
+    return {digest for digest in found if blob_path(digest) in files}
+
+
 def spared(files: Files) -> tuple[set[str], bool]:
     """Return the blobs that such manifests need, down to the last child, and whether all can be read."""
     found: set[str] = set()
     readable = True
-    pending = list(adrift(files))
+    pending = list(unlinked(files))
     seen: set[str] = set()
     while pending:
         digest = pending.pop()

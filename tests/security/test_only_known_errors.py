@@ -287,6 +287,8 @@ OPERATIONS: dict[str, Callable[[RegistryFileSystem], Any]] = {
     whole=False,
 )
 @example(operation="info", answers=[("200 OK", {"Content-Length": "1"}, b"")], whole=False)
+@example(operation="cat", answers=[("200 OK", {"Last-Modified": "1e400"}, b"")], whole=False)
+@example(operation="cat", answers=[("200 OK", {"Content-Length": "9" * 18}, b"")], whole=True)
 @example(operation="cat", answers=[("200 OK", {"Content-Range": "bytes 0-0/" + "9" * 30}, b"1")], whole=True)
 @example(operation="ls", answers=[("503 Busy", {"Retry-After": "9" * 18}, b"")], whole=False)
 def test_only_os_errors_come_out(

@@ -1,8 +1,8 @@
-"""What a registry's bucket holds, read and reckoned up: :class:`Catalog`, and what it is made with.
+"""The contents of a registry's bucket: :class:`Catalog` and the modules that it is built from.
 
-Nothing here writes but :func:`regfs.catalog.orphans.apply`. One look goes from :mod:`~regfs.catalog.source`
-through :mod:`~regfs.catalog.scan` into a :mod:`~regfs.catalog.snapshot`, of which all else is made;
-:mod:`~regfs.catalog.lookup` finds a single image without such a look.
+Only :func:`regfs.catalog.orphans.apply` writes. A :mod:`~regfs.catalog.scan` reads a
+:mod:`~regfs.catalog.source` once and returns a :mod:`~regfs.catalog.snapshot`, from which everything else is
+computed; :mod:`~regfs.catalog.lookup` reads a single image without a scan.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Catalog"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `Catalog` on first use, so that a command about one image starts without it."""
+    """Import `Catalog` on first use: a command about one image starts faster without it."""
     if name != "Catalog":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from regfs.catalog.catalog import Catalog

@@ -1,6 +1,6 @@
-"""Why one repository is as large as it is: its tags, its untagged manifests, its blobs. Pure.
+"""The usage of one repository by its tags, untagged manifests and blobs. Pure.
 
-It adds up to what :mod:`regfs.catalog.usage` says of the repository, by the same rules.
+The rules are those of :mod:`regfs.catalog.usage`, and the parts add up to the repository's usage there.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ class ManifestUsage:
     role : str
         "untagged", "child" or "referrer", as :data:`regfs.catalog.roles.ROLES` defines them.
     of : Digest or None
-        The index that a child belongs to, or what a referrer is about.
+        The index of a child, or the subject of a referrer.
     kind : str
-        "image", "index", "artifact", "schema1"; empty where it could not be read.
+        "image", "index", "artifact" or "schema1"; empty if the manifest could not be read.
     pushed : datetime or None
         When its revision link was written, UTC.
     stored_bytes : int
-        It and the blobs that it keeps, each once; of an index, with those of its children.
+        The manifest and the blobs that it keeps, each once; for an index, also those of its children.
     freed_bytes : int or None
-        By how much the listing would shrink if its revision were removed, with the children that nothing else
-        in the repository leads to, and garbage then collected. None of a child: it goes with its index.
+        How much storage a garbage collection would free after its revision was removed, together with the
+        children that nothing else in the repository refers to. None for a child, which is removed with its
+        index.
     """
 
     digest: Digest
@@ -53,7 +54,7 @@ class ManifestUsage:
 
 @dataclass(frozen=True, slots=True)
 class BlobUsage:
-    """A blob that the repository needs, and who needs it.
+    """A blob that the repository needs, and its users.
 
     Attributes
     ----------
@@ -61,15 +62,15 @@ class BlobUsage:
     relation : str
         "layer", "config" or "manifest".
     size : int
-        Bytes, as stored; 0 where it is missing.
+        The stored size in bytes; 0 if the blob is missing.
     missing : bool
-        Whether it is not there.
+        Whether the registry has no such blob.
     tags : tuple of str
-        The tags of the repository that lead to it, by name.
+        The repository's tags that lead to the blob, by name.
     manifests : tuple of Digest
-        The manifests of the repository that keep it; of a manifest, itself and the indexes it is a child of.
+        The repository's manifests that keep the blob; for a manifest, itself and the indexes that list it.
     repositories : tuple of str
-        The other repositories that need it, by name.
+        The other repositories that need the blob, by name.
     """
 
     digest: Digest
@@ -83,19 +84,19 @@ class BlobUsage:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """The parts of one repository.
+    """The usage of one repository, by its parts.
 
     Attributes
     ----------
     repository : RepositoryUsage
-        Its sums. The sizes of `blobs` add up to its `stored_bytes`: those that no other repository needs to
-        `unique_bytes`, the others to `shared_bytes`.
+        The repository's totals. The sizes of `blobs` add up to its `stored_bytes`: those of blobs that no
+        other repository needs to `unique_bytes`, the others to `shared_bytes`.
     tags : list of TagUsage
         By name.
     manifests : list of ManifestUsage
-        Those that no tag names, the last pushed first.
+        The manifests that no tag names, the last pushed first.
     blobs : list of BlobUsage
-        The largest first.
+        By size, the largest first.
     """
 
     repository: RepositoryUsage
@@ -107,18 +108,18 @@ class Breakdown:
 def breakdown(
     snapshot: Snapshot, name: str, used: Usage, needed: Mapping[Digest, Sequence[str]]
 ) -> Breakdown:
-    """Return what a repository is made of.
+    """Return the usage of a repository by its tags, untagged manifests and blobs.
 
     Parameters
     ----------
     snapshot : Snapshot
-        What a scan found.
+        The result of a scan.
     name : str
         The repository's name.
     used : Usage
-        What is used by all repositories.
+        The usage of all repositories.
     needed : mapping of Digest to sequence of str
-        Which repositories need each blob.
+        The repositories that need each blob.
 
     Raises
     ------
@@ -127,9 +128,9 @@ def breakdown(
     """
     repository = snapshot.repositories[name]
     sums = Sums(snapshot, repository)
-    (whole,) = (item for item in used.repositories if item.repository == name)
+    (totals,) = (usage for usage in used.repositories if usage.repository == name)
     return Breakdown(
-        whole,
+        totals,
         [tag for tag in used.tags if tag.repository == name],
         [
             ManifestUsage(

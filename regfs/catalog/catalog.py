@@ -1,7 +1,8 @@
-"""What a registry's bucket holds, as records: all of it from one flat listing and the manifests.
+"""The contents of a registry's bucket as records, read from one flat listing and the manifests.
 
-Nothing is written here, and a registry may be at work beside it. Beneath lies any fsspec filesystem or
-storage driver (:mod:`regfs.catalog.source`); :mod:`regfs.frames` makes tables of the records.
+Nothing here writes, and a registry may keep serving the bucket meanwhile. The bucket is read through any
+fsspec filesystem or storage driver (:mod:`regfs.catalog.source`); :mod:`regfs.frames` turns the records into
+tables.
 """
 
 from __future__ import annotations
@@ -56,37 +57,37 @@ if TYPE_CHECKING:
     from regfs.catalog.snapshot import File, Repository, UploadFiles
 
 ORPHAN_AGE = timedelta(days=1)
-"""The age from which orphaned blobs count in a summary."""
+"""The default age from which a summary counts orphaned blobs."""
 
 
 class Catalog:
-    """Everything in a registry's bucket, read when it is first asked for.
+    """The contents of a registry's bucket, read on first use.
 
     Parameters
     ----------
     fs : AbstractFileSystem, str, storage driver or Catalog
-        What to read through, or the URL of it; nothing is written. By default the registry of the
-        environment, as of a :class:`~regfs.RegistryFileSystem` without options.
+        The filesystem, its URL, or the storage driver to read through; nothing is written. By default the
+        registry that the environment configures, as for a :class:`~regfs.RegistryFileSystem` without options.
     progress : callable, optional
-        ``progress(stage, done, total)`` is called as the work goes on; `total` may be None.
+        Called as ``progress(stage, done, total)`` during the work; `total` may be None.
     configs : bool
-        Read images' configurations too: one GET each, for platform and time of creation.
+        Also read the images' configurations, for platforms and creation times: one GET each.
     storage_options : mapping, optional
-        Of the URL's filesystem.
+        Options of the URL's filesystem.
 
     Raises
     ------
     TypeError
-        `fs` is none of these, or there are `storage_options` and it is no URL.
+        `fs` is none of these, or `storage_options` are given and `fs` is not a URL.
     regfs.catalog.search.NoRegistryError
-        When it is read: there is no registry. The error names another place that has one.
+        On first use: there is no registry. The error names another place that has one.
     OSError
-        When it is read: a listing or a read failed.
+        On first use: a listing or a read failed.
 
     Warns
     -----
     regfs.MetadataDatabaseWarning
-        When it is read: the registry keeps its metadata in a database, so that this is not all.
+        On first use: the registry keeps its metadata in a database, so the catalog is incomplete.
 
     Examples
     --------
@@ -111,11 +112,11 @@ class Catalog:
         return f"Catalog({self.source.url('/')!r})"
 
     def _repr_html_(self) -> str:
-        """Return the figures of what was read as a table; nothing is read for it."""
+        """Return the counts of what was read so far as an HTML table, without reading anything."""
         snapshot: Snapshot | None = vars(self).get("snapshot")
         rows: list[tuple[Cell, ...]] = [("place", self.source.url("/"))]
         if snapshot is None:
-            return table("Catalog", [], rows, note="nothing is read before it is asked for, as by usage()")
+            return table("Catalog", [], rows, note="nothing is read until it is needed, e.g. by usage()")
         repositories = snapshot.repositories.values()
         rows += [
             ("read", snapshot.started),
@@ -127,7 +128,7 @@ class Catalog:
             ("bytes", Bytes(snapshot.bytes)),
         ]
         note = (
-            "the registry keeps its metadata in a database: this is not all"
+            "the registry keeps its metadata in a database: these figures are incomplete"
             if snapshot.database_in_use
             else ""
         )
@@ -135,7 +136,7 @@ class Catalog:
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        """The scan's result, which the records are made of."""
+        """The result of the scan, from which the records are made."""
         scanned = scan(self.source, self._progress, configs=self._configs)
         empty = not scanned.repositories and not scanned.blobs and not scanned.unknown.files
         if empty and not scanned.database_in_use:
@@ -143,15 +144,15 @@ class Catalog:
         return scanned
 
     def refresh(self) -> None:
-        """Forget what was read; it is read anew when it is next asked for."""
+        """Discard what was read; the next use scans the registry again."""
         for name in ("snapshot", "needed"):
             self.__dict__.pop(name, None)
 
     @property
     def database_in_use(self) -> bool | None:
-        """Whether a lock file says that the metadata is in a database (GitLab's registry): this is not all.
+        """Whether GitLab's lock file says that the metadata is in a database: the catalog is then incomplete.
 
-        None where the credentials do not allow reading that file.
+        None if the credentials do not allow reading that file.
         """
         return self.snapshot.database_in_use
 
@@ -203,14 +204,14 @@ class Catalog:
         child_platforms: dict[Digest, str] = {}
         for read in self.snapshot.manifests.values():
             for child in read.manifest.references if read.manifest else ():
-                if child.relation == "manifest":  # if indexes differ, the same one counts in every look
+                if child.relation == "manifest":  # max: every scan must choose alike if indexes differ
                     child_platforms[child.digest] = max(child.platform, child_platforms.get(child.digest, ""))
         records = []
         for digest, read in sorted(self.snapshot.manifests.items()):
-            this, config = read.manifest, read.config
+            manifest, config = read.manifest, read.config
             kept = (
-                [reference for reference in this.references if reference.relation != "subject"]
-                if this
+                [reference for reference in manifest.references if reference.relation != "subject"]
+                if manifest
                 else []
             )
             records.append(
@@ -218,17 +219,17 @@ class Catalog:
                     digest,
                     revisions[digest],
                     tagged[digest],
-                    this.media_type if this else "",
-                    this.kind if this else "",
+                    manifest.media_type if manifest else "",
+                    manifest.kind if manifest else "",
                     roles[digest].role,
-                    this.artifact_type if this else "",
+                    manifest.artifact_type if manifest else "",
                     (config.platform if config else "") or child_platforms.get(digest, ""),
                     config.created if config else None,
-                    this.config.digest if this and this.config else None,
-                    this.subject if this else None,
+                    manifest.config.digest if manifest and manifest.config else None,
+                    manifest.subject if manifest else None,
                     read.size,
                     sum(blob.size if blob.size is not None else self._size(blob.digest) for blob in kept),
-                    this.annotations if this else {},
+                    manifest.annotations if manifest else {},
                     read.problem,
                 )
             )
@@ -239,20 +240,20 @@ class Catalog:
         """The references of each manifest, by its digest and in its own order."""
         records = []
         for digest, read in sorted(self.snapshot.manifests.items()):
-            at: Counter[str] = Counter()
+            positions: Counter[str] = Counter()
             for reference in read.manifest.references if read.manifest else ():
                 records.append(
                     ReferenceRecord(
                         digest,
                         reference.relation,
-                        at[reference.relation],
+                        positions[reference.relation],
                         reference.digest,
                         reference.media_type,
                         reference.size,
                         reference.platform,
                     )
                 )
-                at[reference.relation] += 1
+                positions[reference.relation] += 1
         return records
 
     @property
@@ -286,7 +287,7 @@ class Catalog:
 
     @cached_property
     def needed(self) -> dict[Digest, tuple[str, ...]]:
-        """Which repositories need a blob, by digest, as the registry's garbage collector sees it."""
+        """The repositories that need each blob, by the rules of the registry's garbage collector."""
         repositories: defaultdict[Digest, list[str]] = defaultdict(list)
         for repository in self._repositories():
             for digest in needs(self.snapshot, repository):
@@ -294,31 +295,31 @@ class Catalog:
         return {digest: tuple(names) for digest, names in repositories.items()}
 
     def image(self, name: str, *, sharing: bool = False) -> Inspection:
-        """Read one image, index or artifact, as it is now; nothing else of the registry is read.
+        """Read the current state of one image, index or artifact, without scanning the registry.
 
         Parameters
         ----------
         name : str
-            ``REPO``, ``REPO:TAG`` or ``REPO@DIGEST``, as in ``docker pull``; without a tag ``latest``, and a
-            digest may be cut short.
+            ``REPO``, ``REPO:TAG`` or ``REPO@DIGEST``, as in ``docker pull``. The default tag is ``latest``,
+            and a digest may be abbreviated.
         sharing : bool
-            Find out which other repositories have its layers; lists the links of the whole registry.
+            Find the other repositories that have its layers, by listing the links of the whole registry.
 
         Returns
         -------
         Inspection
-            Digest, platforms, size in bytes, time of creation, configuration, layers, children of an index,
-            and what refers to it. Its :meth:`~regfs.catalog.inspection.Inspection.rootfs` has the files: it
-            lists them, opens them, and extracts them.
+            Digest, platforms, size in bytes, creation time, configuration, layers, children of an index,
+            and referrers. Its :meth:`~regfs.catalog.inspection.Inspection.rootfs` lists, opens and extracts
+            the files.
 
         Raises
         ------
         regfs.catalog.names.UnknownNameError
-            There is no such repository, tag or manifest; the error says what there is.
+            There is no such repository, tag or manifest; the error suggests existing ones.
         regfs.catalog.names.AmbiguousDigestError
-            Several digests begin so.
+            Several digests have the prefix.
         ValueError
-            The name breaks a rule of the registry, or the manifest cannot be read.
+            The registry does not allow the name, or the manifest cannot be read.
 
         Examples
         --------
@@ -329,26 +330,26 @@ class Catalog:
         return inspect(lookup, parsed.repository, digest, sharing=sharing, name=str(parsed))
 
     def rootfs(self, name: str, platform: str | None = None) -> RootFilesystem:
-        """Return the files in one image: to be listed, opened and extracted.
+        """Return the filesystem of one image, whose files can be listed, opened and extracted.
 
-        The same as ``image(name).rootfs(platform)``, and reads less: only the manifests that lead to the
-        image. Layers are read when they are needed.
+        The result is that of ``image(name).rootfs(platform)``, but only the manifests that lead to the image
+        are read. Layers are read when they are needed.
 
         Parameters
         ----------
         name : str
-            As of :meth:`image`.
+            As in :meth:`image`.
         platform : str, optional
-            Of an index: which image, as "linux/arm64".
+            The platform to choose from an index, for example "linux/arm64".
 
         Raises
         ------
         regfs.catalog.rootfs.PlatformError
-            An index has several images and none is chosen, or none for the platform.
+            The index has several images and `platform` is None, or it has no image for `platform`.
         regfs.catalog.rootfs.UnreadableImageError
-            There is no image that can be read.
+            No image can be read.
         ValueError, OSError
-            As of :meth:`image`.
+            As in :meth:`image`.
 
         Examples
         --------
@@ -359,84 +360,84 @@ class Catalog:
         return RootFilesystem.of(lookup, parsed.repository, digest, platform, name=str(parsed))
 
     def usage(self) -> Usage:
-        """Reckon up who uses how much, what is shared, and what a deletion would free."""
+        """Return the usage of each repository and tag, what they share, and what deletions would free."""
         return usage(self.snapshot)
 
     def usage_of(self, repository: str) -> Breakdown:
-        """Return why one repository is as large as it is: its tags, its untagged manifests, its blobs.
+        """Return the usage of one repository by its tags, untagged manifests and blobs.
 
         Parameters
         ----------
         repository : str
-            Its name.
+            The repository's name.
 
         Raises
         ------
         regfs.catalog.names.UnknownNameError
-            There is no such repository; the error names the nearest. It is a FileNotFoundError.
+            There is no such repository; the error suggests the nearest. It is a FileNotFoundError.
         """
-        self._named(repository)
+        self._find_repository(repository)
         return breakdown(self.snapshot, repository, self.usage(), self.needed)
 
     def uses_of(self, digest: Digest | str) -> Uses:
-        """Return who uses a blob: every way that leads to it from a tag, a manifest or a link.
+        """Return the users of a blob: every path to it from a tag, a manifest or a link.
 
         Parameters
         ----------
         digest : Digest or str
-            The digest, or how its hex begins where no other does; the algorithm may be left out.
+            The digest or a unique prefix of its hex digits; the algorithm may be omitted.
 
         Raises
         ------
         regfs.catalog.names.AmbiguousDigestError
-            Several digests begin so.
+            Several digests have the prefix.
         regfs.catalog.names.UnknownNameError
-            No blob has it, and no link or manifest refers to it. It is a FileNotFoundError.
+            No blob has the digest, and no link or manifest refers to it. It is a FileNotFoundError.
         """
         return uses(self.snapshot, find_digest(self.snapshot, str(digest)))
 
     def revisions(self, repository: str) -> list[RevisionRecord]:
-        """Return the manifests of a repository, each with its role and its tags, the last pushed first.
+        """Return the manifests of a repository with their roles and tags, the last pushed first.
 
         Raises
         ------
         regfs.catalog.names.UnknownNameError
-            There is no such repository; the error names the nearest. It is a FileNotFoundError.
+            There is no such repository; the error suggests the nearest. It is a FileNotFoundError.
         """
-        named = self._named(repository)
-        return revisions(repository, named.revisions, named.tags, self.snapshot.manifests)
+        files = self._find_repository(repository)
+        return revisions(repository, files.revisions, files.tags, self.snapshot.manifests)
 
     def orphans(self, older_than: timedelta | float | None = None, *, allow_most: bool = False) -> Plan:
-        """Plan the deletion of the blobs that nothing needs; :func:`regfs.catalog.orphans.apply` applies it.
+        """Return a plan for :func:`regfs.catalog.orphans.apply` to delete the blobs that nothing needs.
 
         Parameters
         ----------
         older_than : timedelta or float, optional
-            Leave out what was written, or linked to a repository, less than that ago; a number in seconds.
-            A registry that is at work needs such an age: what is being pushed looks like garbage.
+            Keep blobs that were written, or linked to a repository, more recently than this; a number is in
+            seconds. A registry in use needs such an age: blobs of a running push look like garbage.
         allow_most : bool
-            Let the plan name more than half of the blobs or of their bytes.
+            Allow a plan of more than half of the blobs or of their bytes.
 
         Raises
         ------
         regfs.catalog.orphans.PlanError
-            The metadata is in a database (:class:`regfs.MetadataDatabaseError`), the links cannot be the
-            truth for another reason, or the plan names more than half without `allow_most`.
+            The metadata is in a database (:class:`regfs.MetadataDatabaseError`), the links are unreliable
+            for another reason, or the plan covers more than half without `allow_most`.
         """
         return plan(self.source, self.snapshot, older_than, allow_most=allow_most, progress=self._progress)
 
     def fsck(self, verify: bool = False, ignore: Iterable[str | Ignore] = ()) -> list[Finding]:
-        """Check the registry, and what a pull of each damaged thing gets.
+        """Check the registry for damage, and predict which pulls fail.
 
-        Reads every link, and asks once more for what is missing.
+        Every link is read, and whatever is missing is looked up once more.
 
         Parameters
         ----------
         verify : bool
-            Read every blob as well, and compare its digest.
+            Also read every blob and compare its digest.
         ignore : iterable of str or Ignore
-            What is known and left out: ``KIND``, or ``KIND:PATTERN`` where a glob matches the repository or
-            the path; see :class:`regfs.catalog.fsck.findings.Ignore`.
+            Findings to leave out: ``KIND``, or ``KIND:PATTERN`` with a glob for the repository or the path;
+            see :class:`regfs.catalog.fsck.findings.Ignore`.
 
         Returns
         -------
@@ -446,7 +447,7 @@ class Catalog:
         Raises
         ------
         regfs.catalog.fsck.findings.UnknownKindError
-            There is no such kind, of which the error names the nearest; nothing was read.
+            There is no such kind; the error suggests the nearest. Nothing was read.
         """
         ignored = parse_ignore(ignore)
         findings = check(self.source, self.snapshot, verify=verify, progress=self._progress)
@@ -459,36 +460,36 @@ class Catalog:
         fsck: bool = True,
         ignore: Iterable[str | Ignore] = (),
     ) -> Summary:
-        """Return the figures that an operator watches: usage, orphans, uploads, findings, of one scan.
+        """Return the figures to monitor, from one scan: usage, orphans, uploads and findings.
 
         Parameters
         ----------
         older_than : timedelta or float
-            The age from which orphaned blobs count, as in :meth:`orphans`; a number in seconds.
+            The age from which orphaned blobs count, as in :meth:`orphans`; a number is in seconds.
         fsck : bool
-            With what :meth:`fsck` finds, for which every link is read.
+            Include the findings of :meth:`fsck`, which reads every link.
         ignore : iterable of str or Ignore
-            Findings that are only counted as ignored, as in :meth:`fsck`.
+            Findings that only count as ignored, as in :meth:`fsck`.
 
         Returns
         -------
         Summary
-            Where :meth:`orphans` refuses, or a manifest cannot be read, the orphans are None, and
-            `orphans_problem` says why.
+            If :meth:`orphans` raises an error or a manifest cannot be read, the orphans are None and
+            `orphans_problem` has the reason.
 
         Raises
         ------
         ValueError
-            `ignore` or the age is not valid.
+            `ignore` or the age is invalid.
         regfs.NoRegistryError, OSError
-            As for the class.
+            As documented for the class.
         """
         ignored = parse_ignore(ignore)
         age = older_than if isinstance(older_than, timedelta) else timedelta(seconds=older_than)
         snapshot = self.snapshot
         orphans, problem = self._known_orphans(age)
         findings = self.fsck() if fsck else None
-        left = None if findings is None else tuple(remaining(findings, ignored))
+        reported = None if findings is None else tuple(remaining(findings, ignored))
         return Summary(
             snapshot.started,
             snapshot.ended,
@@ -499,22 +500,22 @@ class Catalog:
             age,
             orphans,
             problem,
-            left,
-            len(findings or ()) - len(left or ()),
+            reported,
+            len(findings or ()) - len(reported or ()),
             len(snapshot.changes),
         )
 
     def _known_orphans(self, age: timedelta) -> tuple[Plan | None, str]:
-        """Return the orphaned blobs, or why they cannot be known."""
+        """Return a plan of the orphaned blobs, or the reason why they are unknown."""
         try:
-            taken = self.orphans(age)
+            orphans = self.orphans(age)
         except (PlanError, PermissionError) as exc:
             return None, str(exc)
-        if taken.incomplete:
-            return None, str(IncompletePlanError(taken.incomplete))
-        return taken, ""
+        if orphans.incomplete:
+            return None, str(IncompletePlanError(orphans.incomplete))
+        return orphans, ""
 
-    # -- inside ---------------------------------------------------------------------------------------
+    # -- internals ------------------------------------------------------------------------------------
 
     def _resolve(self, name: str) -> tuple[Name, Lookup, Digest]:
         parsed = Name.parse(name)
@@ -525,7 +526,7 @@ class Catalog:
     def _repositories(self) -> list[Repository]:
         return [repository for _, repository in sorted(self.snapshot.repositories.items())]
 
-    def _named(self, repository: str) -> Repository:
+    def _find_repository(self, repository: str) -> Repository:
         if repository not in self.snapshot.repositories:
             raise unknown_repository(repository, sorted(self.snapshot.repositories))
         return self.snapshot.repositories[repository]
@@ -552,8 +553,8 @@ class Catalog:
 
     def _upload(self, repository: str, id_: str, upload: UploadFiles) -> UploadRecord:
         pending, pending_known = upload.pending, self.snapshot.pending_known
-        begun = [item.started for item in pending]
-        started = upload.started or (min(begun) if begun else upload.modified)
+        start_times = [item.started for item in pending]
+        started = upload.started or (min(start_times) if start_times else upload.modified)
         return UploadRecord(
             repository,
             id_,

@@ -1,7 +1,7 @@
-"""What differs between two images: layers, files, configuration, packages. Pure.
+"""The differences between two images: layers, files, configuration, packages. Pure.
 
-Values of the environment are compared and never kept: they may be secrets. A file's time is not compared:
-each build sets it anew. :mod:`regfs.catalog.difference` reads what is compared here.
+Values of environment variables are compared but never kept, because they may be secrets. Modification times
+are not compared, because each build changes them. :mod:`regfs.catalog.difference` reads the images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Change: TypeAlias = Literal["added", "removed", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer; `size` in bytes as it is stored, None where no manifest has it (schema 1)."""
+    """A layer; `size` is its stored size in bytes, None if no manifest states it (schema 1)."""
 
     digest: Digest
     size: int | None
@@ -29,16 +29,16 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class LayerChanges:
-    """Which layers differ.
+    """The layers that two images share, and those that differ.
 
     Attributes
     ----------
     base : tuple of Layer
-        Those that both images begin with, the lowest first.
+        The layers that both images start with, the lowest first.
     removed, added : tuple of Layer
-        Those that the old or the new image alone has.
+        The layers that only the old or only the new image has.
     shared : tuple of Layer
-        Those above the base that both have, in another place.
+        The layers above the base that both images have, in different positions.
     """
 
     base: tuple[Layer, ...]
@@ -50,7 +50,7 @@ class LayerChanges:
 class FileState(NamedTuple):
     """The compared properties of a file.
 
-    `size` is in bytes; `content` is the SHA-256 of a regular file's bytes, empty where there are none.
+    `size` is in bytes; `content` is the SHA-256 of a regular file's bytes, empty for other kinds.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class FileState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """A file, directory or link that came, went, or differs.
+    """A file, directory or link that was added, removed or changed.
 
     Attributes
     ----------
@@ -71,9 +71,9 @@ class FileChange:
     change : str
         "added", "removed" or "changed".
     what : tuple of str
-        What of it changed: "kind", "content", "mode", "owner", "target".
+        The properties that changed: "kind", "content", "mode", "owner", "target".
     old_size, new_size : int or None
-        Bytes; None where it is not.
+        Bytes; None for the image that lacks the file.
     """
 
     path: str
@@ -89,16 +89,16 @@ class FileChange:
 
     @property
     def weight(self) -> int:
-        """The bytes that it concerns: the larger one of its two sizes."""
+        """The larger of the two sizes, in bytes."""
         return max(self.old_size or 0, self.new_size or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigChange:
-    """A field of the configuration, or an entry of one, that came, went or changed.
+    """A configuration field, or an entry of one, that was added, removed or changed.
 
-    `old` and `new` are None where it is not, and both are None for an entry of the environment, of which
-    only the name is known.
+    `old` or `new` is None for the image that lacks the field. Both are None for environment variables, of
+    which only the name is kept.
     """
 
     field: str
@@ -115,18 +115,18 @@ class ImageDifference:
     Attributes
     ----------
     old, new : Digest
-        The images' manifests; of an index, those of its image for the platform.
+        The images' manifests; for an index, the manifest of its image for the platform.
     platform : str
-        The platform of both, empty if they have none in common.
+        The platform of both images; empty if their platforms differ.
     layers : LayerChanges
     config : list of ConfigChange
     files : list of FileChange or None
-        By path; None if files were left out.
+        By path; None if files were not compared.
     packages : list of PackageChange or None
-        None if files were left out.
+        None if files were not compared.
     problems : tuple of str
-        Databases of packages that cannot be read, and layers that the registry does not have: what they hold
-        is not compared.
+        Package databases that cannot be read and layers that the registry lacks; their contents are not
+        compared.
     """
 
     old: Digest
@@ -140,7 +140,7 @@ class ImageDifference:
 
     @property
     def different(self) -> bool:
-        """Whether the manifests differ, even if only in what is not compared."""
+        """Whether the manifests differ, even if everything compared is equal."""
         return self.old != self.new
 
 
@@ -159,7 +159,7 @@ def compare_layers(old: Sequence[Reference], new: Sequence[Reference]) -> LayerC
 
 
 def base_length(old: Sequence[Reference], new: Sequence[Reference]) -> int:
-    """Return how many layers, from the lowest up, two images have in common."""
+    """Return the number of layers, from the lowest up, that two images have in common."""
     count = 0
     for before, after in zip(old, new, strict=False):
         if before.digest != after.digest:
@@ -173,12 +173,12 @@ def _layers(references: Sequence[Reference] | Iterator[Reference]) -> tuple[Laye
 
 
 def compare_files(old: Mapping[str, FileState], new: Mapping[str, FileState]) -> list[FileChange]:
-    """Compare files by path, the same path in both mappings being the same file.
+    """Compare two images' files by path.
 
     Parameters
     ----------
     old, new : mapping of str to FileState
-        All that may differ; what is in neither is equal.
+        The files that may differ, by path; files in neither mapping are equal.
     """
     changes = []
     for path in sorted(old.keys() | new.keys()):
@@ -187,12 +187,12 @@ def compare_files(old: Mapping[str, FileState], new: Mapping[str, FileState]) ->
             change: Change = "added" if before is None else "removed"
             sizes = before.size if before else None, after.size if after else None
             changes.append(FileChange(path, change, (), *sizes))
-        elif what := tuple(_differing(before, after)):
-            changes.append(FileChange(path, "changed", what, before.size, after.size))
+        elif properties := tuple(_changed_properties(before, after)):
+            changes.append(FileChange(path, "changed", properties, before.size, after.size))
     return changes
 
 
-def _differing(before: FileState, after: FileState) -> Iterator[str]:
+def _changed_properties(before: FileState, after: FileState) -> Iterator[str]:
     if before.kind != after.kind:
         yield "kind"
     if (before.content, before.size) != (after.content, after.size):
@@ -208,7 +208,7 @@ def compare_configs(
     platforms: tuple[str, str],
     environments: tuple[Mapping[str, str], Mapping[str, str]],
 ) -> list[ConfigChange]:
-    """Compare what two configurations say of how a container runs.
+    """Compare the fields of two configurations that affect how a container runs.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def compare_configs(
     platforms : tuple of str
         The images' platforms.
     environments : tuple of mapping
-        The variables of each, by name. Values that differ are a change, and appear nowhere.
+        Each image's variables, by name. Different values are reported as a change, without the values.
     """
     changes = [*_value("platform", *platforms)]
     for field in ("entrypoint", "cmd"):

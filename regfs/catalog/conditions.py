@@ -1,4 +1,4 @@
-"""Conditions over the figures of a :class:`~regfs.catalog.summary.Summary`: ``orphaned > 10GiB``. Pure."""
+"""Conditions on the figures of a :class:`~regfs.catalog.summary.Summary`: ``orphaned > 10GiB``. Pure."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _UNITS: Mapping[Unit, Mapping[str, int]] = {
     "seconds": {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400},
 }
 _VALUES: Mapping[Unit, str] = {
-    "count": "a whole number, as 5",
-    "bytes": "a size with its unit, as 10GiB, 10GB or 500MB",
-    "seconds": "a duration with its unit, as 12h or 7d",
+    "count": "a whole number, such as 5",
+    "bytes": "a size with a unit, such as 10GiB, 10GB or 500MB",
+    "seconds": "a duration with a unit, such as 12h or 7d",
 }
 _FORM = re.compile(r"\s*([A-Za-z_-]+)\s*(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 
 class ConditionError(ValueError):
-    """A text that is no condition. The message names what is allowed."""
+    """An invalid condition; the message names the valid values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Condition:
     Attributes
     ----------
     text : str
-        As it was written.
+        The condition as given to :meth:`parse`.
     figure : str
         One of :data:`regfs.catalog.summary.FIGURES`.
     operator : str
@@ -59,24 +59,24 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Parse ``FIGURE OPERATOR VALUE``; blanks between them may be left out, as may ``_bytes``.
+        """Parse ``FIGURE OPERATOR VALUE``; blanks and the suffix ``_bytes`` are optional.
 
         Raises
         ------
         ConditionError
-            It is none, there is no such figure, or the value has not the figure's unit.
+            The text is not a condition, there is no such figure, or the value has the wrong unit.
         """
         match = _FORM.fullmatch(text)
         if match is None:
             raise ConditionError(
-                f"{text[:80]!r}: must be FIGURE OPERATOR VALUE, as 'orphaned > 10GiB'; operators are "
+                f"{text[:80]!r}: must be FIGURE OPERATOR VALUE, such as 'orphaned > 10GiB'; operators are "
                 f"{' '.join(_OPERATORS)}, figures are {', '.join(short_names())}"
             )
         name, sign, number, unit = match.groups()
         name = name.replace("-", "_")
         figure = name if name in FIGURES else f"{name}_bytes"
         if figure not in FIGURES:
-            raise ConditionError(f"{match[1]!r}: is no figure; there are {', '.join(short_names())}")
+            raise ConditionError(f"{match[1]!r}: is not a figure; figures are {', '.join(short_names())}")
         kind = FIGURES[figure].unit
         units = _UNITS[kind]
         unit = unit.lower()
@@ -90,11 +90,11 @@ class Condition:
         return self.text
 
     def holds(self, summary: Summary) -> bool | None:
-        """Return whether it holds; None where the figure is not known."""
+        """Return whether the condition holds; None if the figure is unknown."""
         figure = summary.figures[self.figure]
         return None if figure is None else _OPERATORS[self.operator](figure, self.value)
 
 
 def short_names() -> list[str]:
-    """Return the figures' names as conditions have them, without ``_bytes``."""
+    """Return the names of the figures in conditions, without ``_bytes``."""
     return [name.removesuffix("_bytes") for name in FIGURES]

@@ -1,6 +1,6 @@
-"""What a pull of an image would miss, found without reading links or layers. Pure.
+"""The contents that a pull of an image would miss, found without reading links or layers. Pure.
 
-:mod:`regfs.catalog.fsck.check` finds more: what links name, and what blobs contain.
+:mod:`regfs.catalog.fsck.check` finds more: it also reads links and blobs.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class Damage:
     Attributes
     ----------
     blobs : set of Digest
-        Layers and configurations of which there is no blob.
+        Layers and configurations without a blob.
     children : set of Digest
-        Children of indexes that the repository has no link to, or that have no blob.
+        Children of indexes without a link in the repository or without a blob.
     """
 
     blobs: Set[Digest]
     children: Set[Digest]
 
     def lacks(self, reference: Reference) -> bool:
-        """Return whether a layer, configuration or child is missing; a foreign layer need not be there."""
+        """Return whether a layer, configuration or child is missing; a foreign layer never is."""
         return reference.digest in (self.children if reference.relation == "manifest" else self.blobs) and (
             not reference.foreign
         )
@@ -42,14 +42,14 @@ class Damage:
     def problem(self, digest: Digest, read: Mapping[Digest, ReadManifest]) -> str:
         """Return what a pull of a manifest would miss, in one line; empty if nothing.
 
-        An index that lacks some of its children, as it may on purpose, "lacks" their platforms.
+        An index without some of its children, which may be on purpose, "lacks" their platforms.
 
         Parameters
         ----------
         digest : Digest
             The manifest.
         read : mapping of Digest to ReadManifest
-            It and what it leads to; a manifest that is not in it has no blob.
+            The manifest and those that it leads to; a manifest that is not in the mapping has no blob.
         """
         problems = list(dict.fromkeys(self._problems(digest, read, set())))
         more = f" (+{len(problems) - 1:,} more)" if len(problems) > 1 else ""
@@ -80,7 +80,7 @@ class Damage:
 
 
 def damage(snapshot: Snapshot, repository: Repository) -> Damage:
-    """Return what the manifests that a repository's tags lead to do not have."""
+    """Return what is missing of the manifests that a repository's tags lead to."""
     blobs: set[Digest] = set()
     children: set[Digest] = set()
     waiting = [files.target for files in repository.tags.values() if files.target]

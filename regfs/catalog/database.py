@@ -1,10 +1,10 @@
-"""Whether a registry keeps its metadata in a database, so that the links in its bucket are not the truth.
+"""The check whether a registry keeps its metadata in a database, which makes the bucket's links unreliable.
 
-GitLab's registry does (since 17.3, the default of new installations since 19.0): manifests, tags and links
-are in PostgreSQL, and the bucket holds the blobs, with links of the time before an import at best. A lock
-file says so: https://docs.gitlab.com/administration/packages/container_registry_metadata_database/. It can
-be missing all the same (gitlab-org/container-registry#1776), and "filesystem-in-use" beside it proves
-nothing for the same reason; so :mod:`regfs.catalog.guards` does not rely on lock files alone.
+GitLab's registry does (since 17.3; the default of new installations since 19.0): manifests, tags and links
+are in PostgreSQL. The bucket holds the blobs, and at best the links from before an import. A lock file
+declares it: https://docs.gitlab.com/administration/packages/container_registry_metadata_database/. The file
+can be missing nevertheless (gitlab-org/container-registry#1776), and for the same reason the file
+"filesystem-in-use" proves nothing, so :mod:`regfs.catalog.guards` does not rely on lock files alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class MetadataDatabaseWarning(UserWarning):
-    """The registry keeps its metadata in a database: what the bucket shows is not all, or no longer true."""
+    """The registry keeps its metadata in a database: the bucket is incomplete or out of date."""
 
 
 def database_in_use(source: Source) -> bool | None:
@@ -29,68 +29,68 @@ def database_in_use(source: Source) -> bool | None:
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
 
     Returns
     -------
     bool or None
-        None if the credentials do not allow to find out.
+        None if the credentials do not allow reading the lock file.
 
     Raises
     ------
     PermissionError
-        The service does not accept the credentials.
+        The service rejects the credentials.
     OSError
-        The request failed otherwise.
+        The request failed for another reason.
     """
     try:
         return locked(source)
     except PermissionError as exc:
-        if not lacks_permission(exc):  # so nothing else can be read either, and that is what to say
+        if not lacks_permission(exc):  # rejected credentials can read nothing else either
             raise
         return None
 
 
 def locked(source: Source) -> bool:
-    """Return whether the lock file is there. Costs one HEAD.
+    """Return whether the lock file exists. Costs one HEAD, and a listing if that is denied.
 
     Raises
     ------
     PermissionError
-        The credentials do not allow to find out.
+        The credentials allow neither reading nor listing the lock file.
     OSError
-        The request failed otherwise.
+        The request failed for another reason.
     """
     try:
         return source.is_file(DATABASE_LOCK)
     except PermissionError:
-        # What is missing is denied, too, to whoever may list some prefixes alone.
+        # S3 also denies HEAD of a missing object to credentials that may list only some prefixes.
         directory = DATABASE_LOCK.rpartition("/")[0]
         return any(entry.path == DATABASE_LOCK for page in source.pages(directory) for entry in page)
 
 
 def notice(source: Source, in_use: bool | None) -> str:
-    """Return the line that warns readers of what this registry's bucket does not show; empty if nothing.
+    """Return a line that warns that the bucket is incomplete; empty if it is complete.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     in_use : bool or None
-        The answer of :func:`database_in_use`.
+        The result of :func:`database_in_use`.
     """
     file = source.url(DATABASE_LOCK)
     if in_use is None:
         return f"{file}: access denied, so it is unknown whether the registry's metadata is in a database"
     if in_use:
         return (
-            f"{file}: this registry's metadata is in a database (GitLab's registry); what the bucket shows "
-            "of repositories, tags and manifests is not all, and may be out of date"
+            f"{file}: this registry's metadata is in a database (GitLab's registry); the repositories, tags "
+            "and manifests in the bucket are incomplete and may be out of date"
         )
     return ""
 
 
 def warn_readers(source: Source, in_use: bool | None) -> None:
-    """Log the notice, and show it as a :class:`MetadataDatabaseWarning`, if there is one."""
+    """Log the notice, if any, and emit it as a :class:`MetadataDatabaseWarning`."""
     if text := notice(source, in_use):
         warn(text, MetadataDatabaseWarning)

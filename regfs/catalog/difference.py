@@ -1,8 +1,8 @@
-"""How two images are read, to be compared by :mod:`regfs.catalog.compare`.
+"""The reader of two images that :mod:`regfs.catalog.compare` compares.
 
-The layers that both begin with are the same files, so they are read only where a layer above them adds, hides
-or removes something in one image alone, and then only what that concerns is hashed. Each layer streams by;
-what is kept is the entries, the digests of files, and copies of packages' databases on disk.
+The layers that both images start with hold the same files. They are read only if a layer above them adds,
+hides or removes something in one image alone, and then only the affected files are hashed. Layers are
+streamed; only their entries, the digests of files, and copies of package databases on disk are kept.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ _BLOCK = 2**20
 
 
 class ChoiceError(ValueError):
-    """It is not clear, or not possible, which images of two indexes are to be compared."""
+    """No pair of images, or more than one, could be compared."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """An image as it is asked for.
+    """A resolved name of an image or an index.
 
     Attributes
     ----------
     lookup : Lookup
-        The registry that it is in.
+        The lookup in its registry.
     name : str
-        What errors call it.
+        The name, for error messages.
     digest : Digest
-        The manifest of an image or an index.
+        The digest of the image's or index's manifest.
     """
 
     lookup: Lookup
@@ -73,25 +73,25 @@ def compare_images(
     files: bool = True,
     progress: Progress | None = None,
 ) -> ImageDifference:
-    """Compare two images, of one registry or of two.
+    """Compare two images of one registry or of two registries.
 
     Parameters
     ----------
     old, new : Named
-        The images; an index stands for its image of the platform.
+        The images, or indexes with an image for the platform.
     platform : str, optional
-        As "linux/arm64"; by default the only one that both have, or each one's only image.
+        For example "linux/arm64". By default the only platform that both have, or the only image of each.
     files : bool
-        Compare files and packages, for which layers are read.
+        Also compare files and packages, which reads layers.
     progress : callable, optional
-        ``progress(stage, done, total)``, as of a scan.
+        Called as ``progress(stage, done, total)``, as by a scan.
 
     Raises
     ------
     ChoiceError
-        There is no image of the platform, or there are several to choose from.
+        There is no image for the platform, or there are several to choose from.
     LayerError
-        A layer is missing or damaged, or cannot be read here.
+        A layer is missing or damaged, or its compression is not supported.
     OSError
         A read failed.
     """
@@ -103,9 +103,9 @@ def compare_images(
         (_environment(old.lookup, before), _environment(new.lookup, after)),
     )
     layers = compare_layers(before.layers, after.layers)
-    same = before.platform if before.platform == after.platform else ""
+    common_platform = before.platform if before.platform == after.platform else ""
     if not files:
-        return ImageDifference(before.digest, after.digest, same, layers, configs, None, None)
+        return ImageDifference(before.digest, after.digest, common_platform, layers, configs, None, None)
     with tempfile.TemporaryDirectory(prefix="regfs-diff-") as directory:
         sides = _Side(old.lookup.source, before), _Side(new.lookup.source, after)
         contents = _Contents(*sides, directory, progress or (lambda *_: None))
@@ -115,7 +115,7 @@ def compare_images(
     return ImageDifference(
         before.digest,
         after.digest,
-        same,
+        common_platform,
         layers,
         configs,
         changes,
@@ -124,7 +124,7 @@ def compare_images(
     )
 
 
-# -- which images ----------------------------------------------------------------------------------------
+# -- choice of images ------------------------------------------------------------------------------------
 
 
 def _choose(old: Named, new: Named, platform: str | None) -> tuple[Image, Image]:
@@ -132,15 +132,15 @@ def _choose(old: Named, new: Named, platform: str | None) -> tuple[Image, Image]
     if platform is None and any(len(images) > 1 for images in offered):
         common = offered[0].keys() & offered[1].keys() - {""}
         names = [", ".join(sorted(images)) for images in offered]
-        where = f"{old.name} has images for {names[0]}; {new.name} for {names[1]}"
+        choices = f"{old.name} has images for {names[0]}; {new.name} for {names[1]}"
         if not common:
-            raise ChoiceError(f"{where}: they have no platform in common")
+            raise ChoiceError(f"{choices}: they have no platform in common")
         if len(common) > 1:
-            raise ChoiceError(f"{where}: choose with --platform")
+            raise ChoiceError(f"{choices}: choose with --platform")
         (platform,) = common
     for named, images in zip((old, new), offered, strict=True):
         if platform is not None and platform not in images:
-            platforms = ", ".join(sorted(image or "an unknown one" for image in images))
+            platforms = ", ".join(sorted(name or "an unknown platform" for name in images))
             raise ChoiceError(f"{named.name}: has no image for {platform}; there is {platforms}")
     before, after = (
         next(iter(images.values())) if platform is None else images[platform] for images in offered
@@ -149,7 +149,7 @@ def _choose(old: Named, new: Named, platform: str | None) -> tuple[Image, Image]
 
 
 def _by_platform(named: Named) -> dict[str, Image]:
-    """Return the images that a manifest leads to, the first for each platform."""
+    """Return the first image for each platform that a manifest leads to."""
     read = named.lookup.closure([named.digest])
     images: dict[str, Image] = {}
     for image in images_of(named.digest, read):
@@ -157,19 +157,19 @@ def _by_platform(named: Named) -> dict[str, Image]:
             images.setdefault(image.platform, image)
     if not images:
         problems = "; ".join(manifest.problem for manifest in read.values() if manifest.problem)
-        raise ChoiceError(f"{named.name}: leads to no image{f': {problems}' if problems else ''}")
+        raise ChoiceError(f"{named.name}: has no image{f': {problems}' if problems else ''}")
     return images
 
 
 def _environment(lookup: Lookup, image: Image) -> dict[str, str]:
-    """Return the environment of an image, to be compared and not to be kept."""
+    """Return the environment of an image; values may be secrets, so compare them and keep none."""
     reference = image.manifest.manifest.config if image.manifest.manifest else None
     if reference is None:
         return {}
     content = lookup.documents([reference.digest], "configurations")[reference.digest]
     try:
         document = json.loads(content) if isinstance(content, bytes) else {}
-    except (ValueError, RecursionError):  # which `configuration` has as its problem
+    except (ValueError, RecursionError):  # `configuration` reports this
         return {}
     runtime = document.get("config") if isinstance(document, dict) else None
     variables = runtime.get("Env") if isinstance(runtime, dict) else None
@@ -177,12 +177,12 @@ def _environment(lookup: Lookup, image: Image) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-# -- what is in them -------------------------------------------------------------------------------------
+# -- contents --------------------------------------------------------------------------------------------
 
 
 @dataclass
 class _Side:
-    """An image as far as its layers have been read; `hashes` and local `copies` are by an entry's key."""
+    """One image during the comparison; `hashes` and local `copies` are by entry key."""
 
     source: Source
     image: Image
@@ -199,7 +199,7 @@ class _Side:
         return path in self.overlay.directories
 
     def state(self, entry: Entry) -> FileState:
-        """Return what is compared of an entry; a hard link is the file that it leads to."""
+        """Return the compared properties of an entry; a hard link has its file's content."""
         origin = self.overlay.content(entry)
         if entry.kind == "hardlink" and origin is not None and origin.key in self.hashes:
             content = self.hashes[origin.key]
@@ -209,7 +209,7 @@ class _Side:
 
 
 class _Contents:
-    """The files of two images, read as far as they may differ."""
+    """The files of two images that may differ."""
 
     def __init__(self, old: _Side, new: _Side, directory: str, progress: Progress) -> None:
         self._old, self._new = old, new
@@ -217,18 +217,18 @@ class _Contents:
         self._base = base_length(old.image.layers, new.image.layers)
         self._directory = directory
         self._progress = progress
-        self._large: list[str] = []
+        self._problems: list[str] = []
         self.absent: list[str] = []
 
     def read(self) -> None:
-        """Read the layers above the base, and the base if it matters."""
+        """Read the layers above the base, and the base if its visible files may differ."""
         for side in self._sides:
             for number in range(len(side.image.layers), self._base, -1):
                 entries = self._read(side, number, [side], lambda _: True)
                 side.shape |= {(entry.path, entry.kind == "directory") for entry in entries}
                 side.removes |= any(entry.state == "whiteout" for entry in entries)
-        alike = self._old.shape == self._new.shape and not any(side.removes for side in self._sides)
-        for number in range(0 if alike else self._base, 0, -1):
+        same_shape = self._old.shape == self._new.shape and not any(side.removes for side in self._sides)
+        for number in range(0 if same_shape else self._base, 0, -1):
             self._read(self._old, number, self._sides, self._hidden_in_one)
 
     def _hidden_in_one(self, entry: Entry) -> bool:
@@ -237,7 +237,7 @@ class _Contents:
     def _read(
         self, origin: _Side, number: int, sides: Iterable[_Side], wants: Callable[[Entry], bool]
     ) -> list[Entry]:
-        """Read a layer for one image or for both; `wants` says of which files the content counts."""
+        """Read a layer of one image or of both; `wants` selects the files to hash."""
         layer = origin.image.layers[number - 1]
         if layer.foreign and not origin.source.find(BlobData(layer.digest).path):
             self.absent.append(f"{layer.digest}: is not distributed with the image, so it is not compared")
@@ -252,7 +252,7 @@ class _Contents:
                 self._progress(f"layer {number}", len(entries), None)
             entries.append(entry)
             if entry.kind == "file" and not entry.state and wants(entry):
-                digest, copy = self._take(entry, member.open())
+                digest, copy = self._hash(entry, member.open())
                 for side in sides:
                     side.hashes[entry.key] = digest
                     if copy:
@@ -261,14 +261,14 @@ class _Contents:
             side.add(entries)
         return entries
 
-    def _take(self, entry: Entry, content: Content) -> tuple[bytes, str]:
-        """Hash a file, and copy it if it is a database of packages."""
+    def _hash(self, entry: Entry, content: Content) -> tuple[bytes, str]:
+        """Return a file's SHA-256 and, for a package database, the path of a copy."""
         copy = ""
         file: IO[bytes] | None = None
         if manager_of(entry.path):
             if entry.size > LARGEST:
-                self._large.append(
-                    f"{entry.path}: has {entry.size} bytes, more than is read here ({LARGEST})"
+                self._problems.append(
+                    f"{entry.path}: has {entry.size} bytes, over the limit of {LARGEST}; it is not compared"
                 )
             else:
                 file = tempfile.NamedTemporaryFile(dir=self._directory, delete=False)  # noqa: SIM115 - below
@@ -292,7 +292,7 @@ class _Contents:
             first, second = old.get(path), new.get(path)
             if first and second and first.layer <= self._base and first.key == second.key:
                 continue
-            # A directory needs no entry of its own.
+            # A directory may exist without an entry of its own.
             if first is None and self._old.has_directory(path) and second and second.kind == "directory":
                 continue
             if second is None and self._new.has_directory(path) and first and first.kind == "directory":
@@ -304,18 +304,18 @@ class _Contents:
         return before, after
 
     def packages(self) -> tuple[tuple[list[Package], list[Package]], list[str]]:
-        """Return the packages of the databases that differ, and what is wrong with others."""
-        problems = list(self._large)
-        both: tuple[list[Package], list[Package]] = ([], [])
-        for side, packages in zip(self._sides, both, strict=True):
+        """Return each image's packages from the databases that were read, and the databases' problems."""
+        problems = list(self._problems)
+        packages_by_side: tuple[list[Package], list[Package]] = ([], [])
+        for side, packages in zip(self._sides, packages_by_side, strict=True):
             for path, entry in side.overlay.visible.items():
                 copy = side.copies.get(entry.key)
                 if copy is None or manager_of(path) is None:
                     continue
-                if os.path.getsize(copy) == 0:  # as images have one that has lost its content on purpose
+                if os.path.getsize(copy) == 0:  # some images empty the database on purpose
                     continue
                 try:
                     packages += read_database(path, copy)
                 except DatabaseError as exc:
                     problems.append(str(exc))
-        return both, sorted(set(problems))
+        return packages_by_side, sorted(set(problems))

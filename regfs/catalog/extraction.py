@@ -1,16 +1,17 @@
-"""Entries and contents of an image written into a local directory: whole, or not at all, and never beside it.
+"""Extraction of an image into a local directory: completely or not at all, and never outside the directory.
 
-While layers are read, contents go into files that are named by numbers. The names of the archives are used
-only once every layer has been read and checked, and what they are was decided before without a look at the
-disk (:class:`regfs.catalog.layers.Overlay`): each path is one thing, and all its parents are directories.
-Then directories are made, files are linked to their names, and symbolic links come last, so there is none
-that anything could be written through. All of this happens in a new directory of mode 0700 beside the
-target, or inside it where that is there and empty; it is removed after any failure. Only SIGKILL or a lost
-machine leaves it, under a name that ends in ``.incomplete``.
+While layers are read, contents are written to files with numbers as names. The names from the archives are
+used only after every layer has been read and verified, and :class:`regfs.catalog.layers.Overlay` has resolved
+them without looking at the disk: each path has one entry, and all its parents are directories. Then
+directories are created, files are linked to their names, and symbolic links come last, so nothing can be
+written through one. The work happens in a new directory of mode 0700 beside the target, or inside the target
+if it exists and is empty. It is removed after any failure; only SIGKILL or a crash of the machine leaves it
+behind, under a name that ends in ``.incomplete``.
 
-Kept: contents, modes without set-user-ID and set-group-ID, times, hard links, symbolic links as they are,
-be they absolute or lead out of the directory. Not kept: owners, extended attributes. Left out: devices and
-fifos. The owner can always read a file, and read, write and enter a directory, or nobody could remove it.
+Contents, modes (without set-user-ID and set-group-ID), times and hard links are preserved. So are symbolic
+links, including absolute ones and those that lead out of the directory. Owners and extended attributes are
+not preserved; devices and fifos are skipped. The owner can always read a file, and read, write and enter a
+directory; otherwise the tree could not be removed.
 """
 
 from __future__ import annotations
@@ -28,33 +29,33 @@ from dataclasses import dataclass
 from regfs.catalog.layers import Content, Entry, permissions
 
 _DEEPEST = 512
-"""Directories inside each other, at most: beyond, what removes trees gives up."""
+"""The maximum nesting of directories; tools that remove trees fail on deeper ones."""
 _NO_HARD_LINK = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
-"""What file systems answer that have no hard links, or no more of them for a file."""
+"""Errors of file systems that do not support hard links, or no more of them for a file."""
 _BLOCK = 2**20
 
 
 class ExtractionError(OSError):
-    """An image has what cannot be written here: a name that is too long or there twice, a link to nothing."""
+    """An entry that cannot be extracted: a name too long or used twice, or a dangling hard link."""
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """The files that were written.
+    """The result of an extraction.
 
     Attributes
     ----------
     directory : str
-        The directory, as it was given.
+        The target directory, as it was given.
     files, directories, links : int
-        Files by name, hard links among them; directories in the directory; symbolic links.
+        The numbers of files (each hard link counts), of directories in the target, and of symbolic links.
     size : int
-        Bytes of the files, each content once.
+        The files' sizes in bytes, each content once.
     skipped : tuple of str
-        The devices and fifos that were left out, by their paths in the directory.
+        The paths, in the target, of the devices and fifos that were skipped.
     leaving : tuple of str
-        The symbolic links that lead out of the directory when they are followed here, because they are
-        absolute or climb too high.
+        The symbolic links that lead out of the target directory, because they are absolute or have too
+        many "..".
     """
 
     directory: str
@@ -67,16 +68,16 @@ class Extraction:
 
 
 class Target:
-    """A directory that is being filled; keeps the contents of files until their names are known.
+    """A directory under construction, which holds contents until their final names are known.
 
     Parameters
     ----------
     directory : str
-        What the user calls it.
+        The target's name, for error messages.
     work : str
-        The directory where it is built, which has to be there.
+        The existing directory in which it is built.
     within : str
-        Only files of the image at or below this path are kept when they come by.
+        The path in the image of the extracted part; other files are not wanted.
     """
 
     def __init__(self, directory: str, work: str, within: str) -> None:
@@ -89,18 +90,18 @@ class Target:
         os.mkdir(self.tree)
 
     def wants(self, entry: Entry) -> bool:
-        """Return whether a file lies in the part that is extracted."""
+        """Return whether a file is in the extracted part."""
         return f"{entry.path}/".startswith(self._within.rstrip("/") + "/")
 
     def expect(self, path: str) -> None:
-        """Do nothing: what is wanted does not depend on links."""
+        """Do nothing: the wanted files do not depend on links."""
 
     def has(self, entry: Entry) -> bool:
-        """Return whether the content of a file is here."""
+        """Return whether the content of a file has been stored."""
         return entry.key in self._sizes
 
     def put(self, entry: Entry, content: Content) -> None:
-        """Keep the content of a file, under a number."""
+        """Store the content of a file under its layer's number and its position there."""
         with open(self._content_path(entry), "wb") as file:
             shutil.copyfileobj(content, file, _BLOCK)
             self._sizes[entry.key] = file.tell()
@@ -111,28 +112,33 @@ class Target:
         directories: Collection[str],
         origin: Callable[[Entry], Entry | None],
     ) -> Extraction:
-        """Return the contents their names, and make all that has no content.
+        """Create the directories, files and links from the stored contents.
 
         Parameters
         ----------
         entries : mapping of str to Entry
-            By their paths in the directory, which is itself the empty one if it has an entry.
+            The entries by their paths in the target directory, which is itself the empty path.
         directories : collection of str
-            All directories, by their paths in this one; the parents of all entries are among them.
+            The paths of all directories in the target, including the parents of all entries.
         origin : callable
-            Returns the entry that the content of one comes with; None if there is none.
+            Returns the entry that holds an entry's content, or None.
+
+        Returns
+        -------
+        Extraction
+            What was written.
 
         Raises
         ------
         ExtractionError
-            Something cannot be written.
+            An entry cannot be written.
         """
         for path in (*directories, *entries):
             if path.count("/") >= _DEEPEST:
-                text = f"lies in more than {_DEEPEST} directories"
+                text = f"is nested in more than {_DEEPEST} directories"
                 raise ExtractionError(errno.ENAMETOOLONG, text, os.path.join(self._directory, path))
         for path in sorted(filter(None, directories)):
-            with self._named(path):
+            with self._errors_for(path):
                 os.mkdir(self._path(path))
         links: dict[str, Entry] = {}
         skipped: list[str] = []
@@ -141,7 +147,9 @@ class Target:
         for path, entry in sorted(entries.items()):
             content = origin(entry)
             if content is None or (content.kind == "directory" and entry.kind != "directory"):
-                raise ExtractionError(errno.EINVAL, f"is a hard link to {entry.target}, no file", entry.path)
+                raise ExtractionError(
+                    errno.EINVAL, f"is a hard link to {entry.target}, which is not a file", entry.path
+                )
             if content.kind == "file":
                 self._link(content, path)
                 written[content.key] = self._sizes[content.key]
@@ -151,10 +159,10 @@ class Target:
             elif content.kind != "directory":
                 skipped.append(path)
         for path, entry in links.items():
-            with self._named(path):
+            with self._errors_for(path):
                 os.symlink(entry.target, self._path(path))
                 os.utime(self._path(path), ns=_times(entry), follow_symlinks=False)
-        for path in sorted({"", *directories}, reverse=True):  # what is made in one changes its time
+        for path in sorted({"", *directories}, reverse=True):  # creating an entry changes its parent's time
             self._finish(path, entries.get(path))
         leaving = tuple(path for path, entry in links.items() if _leaves(path, entry.target))
         return Extraction(
@@ -168,18 +176,20 @@ class Target:
         )
 
     @contextmanager
-    def _named(self, path: str) -> Iterator[None]:
-        """Raise errors with the path in the image, not with the temporary one."""
+    def _errors_for(self, path: str) -> Iterator[None]:
+        """Raise errors of the block with the path in the target, not the temporary one."""
         name = os.path.join(self._directory, path)
         try:
             yield
         except FileExistsError as exc:
-            text = "is there twice, as names are compared here: by case, or by form of Unicode"
+            text = "occurs twice: this file system ignores case or Unicode form in names"
             raise ExtractionError(exc.errno, text, name) from exc
         except OSError as exc:
             raise ExtractionError(exc.errno, exc.strerror, name) from exc
-        except ValueError as exc:  # a null character, or a letter that the file system's encoding lacks
-            raise ExtractionError(errno.EINVAL, f"cannot be a name here: {exc}", name) from exc
+        except ValueError as exc:  # a null character, or one that the file system cannot encode
+            raise ExtractionError(
+                errno.EINVAL, f"is not a valid name on this file system: {exc}", name
+            ) from exc
 
     def _path(self, path: str) -> str:
         return os.path.join(self.tree, path)
@@ -188,9 +198,9 @@ class Target:
         return os.path.join(self._contents, f"{entry.layer}-{entry.position}")
 
     def _link(self, content: Entry, path: str) -> None:
-        """Write a content under one more name."""
+        """Create a hard link to a stored content, or a copy where hard links are not supported."""
         source, target = self._content_path(content), self._path(path)
-        with self._named(path):
+        with self._errors_for(path):
             try:
                 os.link(source, target)
             except OSError as exc:
@@ -202,9 +212,9 @@ class Target:
             os.utime(target, ns=_times(content))
 
     def _finish(self, path: str, entry: Entry | None) -> None:
-        """Set the mode and the time of a directory; one without an entry has what mkdir gives."""
+        """Set the mode and time of a directory; without an entry it keeps the defaults of mkdir."""
         target = self._path(path)
-        with self._named(path):
+        with self._errors_for(path):
             if entry is None or entry.kind != "directory":
                 os.chmod(target, stat.S_IMODE(os.stat(target).st_mode) | 0o700)
                 return
@@ -214,24 +224,24 @@ class Target:
 
 @contextmanager
 def extracted(directory: str | os.PathLike[str], within: str) -> Iterator[Target]:
-    """Fill a directory that appears whole or not at all.
+    """Yield a target that becomes the directory when the block ends without an error.
 
     Parameters
     ----------
     directory : str or path-like
-        A new one in one that is there, or an empty one.
+        A new directory in an existing one, or an empty directory.
     within : str
-        The path of the image that it becomes.
+        The path in the image of the part to extract.
 
     Yields
     ------
     Target
-        To be filled; it takes the place of the directory when the block ends without an error.
+        The target to fill. After an error in the block, the directory is unchanged.
 
     Raises
     ------
     FileExistsError, FileNotFoundError
-        The directory is not empty, or is something else; or there is none to make it in.
+        The directory is not empty or is not a directory; or its parent does not exist.
     """
     name = os.fspath(directory)
     place = os.path.realpath(name)
@@ -250,7 +260,7 @@ def extracted(directory: str | os.PathLike[str], within: str) -> Iterator[Target
 
 
 def _check(name: str, place: str) -> bool:
-    """Return whether a directory has still to be made."""
+    """Return whether the directory has to be created."""
     try:
         content = os.listdir(place)
     except FileNotFoundError:
@@ -259,7 +269,7 @@ def _check(name: str, place: str) -> bool:
             raise FileNotFoundError(errno.ENOENT, f"there is no directory {parent}", name) from None
         return True
     except NotADirectoryError:
-        raise FileExistsError(errno.EEXIST, "is there, and is no directory", name) from None
+        raise FileExistsError(errno.EEXIST, "exists and is not a directory", name) from None
     if content:
         text = "is not empty; name a new directory, or an empty one"
         raise FileExistsError(errno.EEXIST, text, name)
@@ -267,7 +277,7 @@ def _check(name: str, place: str) -> bool:
 
 
 def _move_in(tree: str, place: str) -> None:
-    """Move what is in a directory into one that stays: a mount point, or where a shell is, for instance."""
+    """Move the contents of `tree` into an existing directory, which may be a mount point or in use."""
     moved: list[str] = []
     try:
         for name in os.listdir(tree):
@@ -286,6 +296,6 @@ def _times(entry: Entry) -> tuple[int, int]:
 
 
 def _leaves(path: str, target: str) -> bool:
-    """Return whether a symbolic link leads out of the directory that it is in."""
+    """Return whether a symbolic link leads out of the target directory."""
     joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     return posixpath.isabs(target) or joined == ".." or joined.startswith("../")

@@ -1,7 +1,7 @@
-"""What must hold before blobs are deleted because no link leads to them: that the links are the truth.
+"""Checks that the links in a bucket are reliable, before blobs are deleted because no link leads to them.
 
-They are not where a registry keeps its metadata in a database, where a bucket was copied by half, where a
-listing was cut short, or where links were lost. Each of these looks like a registry full of garbage.
+They are not if the registry keeps its metadata in a database, if a bucket was copied only in part, if a
+listing ended early, or if links were lost. Each of these looks like a registry full of garbage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from regfs.catalog.source import Source
 from regfs.layout import BLOBS, DATABASE_LOCK, REPOSITORIES, BlobData, Digest
 
 _BEGINNING = 16 * 2**10
-"""Bytes that are read of a small blob to see whether it may be a manifest; most manifests are no larger."""
+"""The bytes read from a small blob to see whether it may be a manifest; most manifests are no larger."""
 
 
 class MetadataDatabaseError(PlanError):
@@ -28,11 +28,11 @@ class MetadataDatabaseError(PlanError):
 
 
 class UnreliableLinksError(PlanError):
-    """The links in the bucket cannot be the truth, so they do not show which blobs are needed."""
+    """The links in the bucket are unreliable, so they do not show which blobs are needed."""
 
 
 class ExcessivePlanError(PlanError):
-    """A plan names more than half of a registry's blobs or of their bytes without `allow_most`."""
+    """A plan without `allow_most` covers more than half of a registry's blobs or of their bytes."""
 
 
 def check_database(source: Source, in_use: bool | None = None, deleted: int = 0) -> None:
@@ -41,18 +41,18 @@ def check_database(source: Source, in_use: bool | None = None, deleted: int = 0)
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     in_use : bool, optional
-        What a scan found; by default one HEAD is sent to know.
+        The result of a scan; by default the lock file is requested (one HEAD).
     deleted : int
-        Blobs that were deleted before the lock file appeared; they are in the message.
+        The number of blobs that were deleted before the lock file appeared, for the message.
 
     Raises
     ------
     MetadataDatabaseError
-        It does.
+        The metadata is in a database.
     PermissionError
-        The credentials do not allow to find out.
+        The credentials do not allow reading the lock file.
     """
     if locked(source) if in_use is None else in_use:
         outcome = f"nothing more is deleted, after {_counted(deleted)}" if deleted else "nothing is deleted"
@@ -69,28 +69,28 @@ def check_links(
     unneeded: Mapping[Digest, File],
     progress: Callable[[str, int, int | None], object],
 ) -> None:
-    """Raise if the links cannot be the truth.
+    """Raise if the links are unreliable.
 
-    Reads the beginnings of small blobs that nothing needs and no layer link leads to, to count the manifests
-    among them, as long as these can be more than those that repositories have: one GET for each, two for a
-    large manifest.
+    Small blobs that nothing needs and no layer link leads to are read to count the manifests among them: one
+    GET for the start of each, a second one for a large manifest. The reads stop once the count is decided:
+    when it exceeds the number of the repositories' manifests, or no longer can.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     snapshot : Snapshot
-        What a scan of all of it found.
+        The result of a scan of the whole registry.
     unneeded : mapping of Digest to File
-        The blobs that nothing needs, of any age.
+        The blobs of any age that nothing needs.
     progress : callable
         ``progress(stage, done, total)``.
 
     Raises
     ------
     UnreliableLinksError
-        There are links that cannot be read, no repository has a manifest though there are blobs, or more
-        manifests belong to no repository, or are missing, than belong to one.
+        There are invalid link paths; or there are blobs, but no repository has a manifest; or more manifests
+        are missing or belong to no repository than belong to one.
     OSError
         A read failed.
     """
@@ -99,7 +99,7 @@ def check_links(
             f"{source.url(snapshot.unknown.first_link)}: {links:,} "
             f"{'file has' if links == 1 else 'files have'} the form of a link, but the repository, tag or "
             "digest in the path breaks the registry's rules, so what it keeps is unknown: nothing is "
-            "deleted. Move or remove what no registry serves, and try again"
+            "deleted. Move or remove such files, which no registry serves, and try again"
         )
     revisions = {digest for repository in snapshot.repositories.values() for digest in repository.revisions}
     owned = len(revisions & snapshot.blobs.keys())
@@ -108,8 +108,8 @@ def check_links(
             f"{source.url(REPOSITORIES)}: {sentence}, and nothing is deleted. If its images were deleted on "
             "purpose, run the registry's own garbage-collect, which knows where its metadata is"
         )
-    # A registry links a repository's layers and configurations so, never its manifests: what has such a link
-    # was pushed as a layer, even if it is a manifest.
+    # A registry creates layer links for layers and configurations only: a blob with such a link was pushed as
+    # a layer, even if its content is a manifest.
     layers = {digest for repository in snapshot.repositories.values() for digest in repository.layers}
     candidates = {digest: file for digest, file in unneeded.items() if digest not in layers}
     dangling = len(revisions - snapshot.blobs.keys())
@@ -119,40 +119,40 @@ def check_links(
         for tag in repository.tags.values()
         if tag.target
     }
-    adrift = len((tagged & snapshot.blobs.keys()) - revisions - unneeded.keys())
-    lost, exact = _count_manifests(source, candidates, owned - adrift - dangling, progress)
-    if max(lost) + adrift + dangling > owned:
+    unlinked = len((tagged & snapshot.blobs.keys()) - revisions - unneeded.keys())
+    lost, exact = _count_manifests(source, candidates, owned - unlinked - dangling, progress)
+    if max(lost) + unlinked + dangling > owned:
         missing = f" and the blobs of {dangling:,} are missing" if dangling else ""
         noun = "manifests" if lost.manifests >= lost.configs else "image configurations"
         raise UnreliableLinksError(
-            f"{source.url(BLOBS)}: {'' if exact else 'at least '}{max(lost) + adrift:,} {noun} belong to no "
-            f"repository{missing}, more than the {owned:,} that repositories have: {UNTRUE}, and nothing is "
-            "deleted. If those images were deleted on purpose, run the registry's own garbage-collect, which "
-            "knows where its metadata is"
+            f"{source.url(BLOBS)}: {'' if exact else 'at least '}{max(lost) + unlinked:,} {noun} belong to "
+            f"no repository{missing}, more than the {owned:,} that repositories have: {UNTRUE}, and nothing "
+            "is deleted. If those images were deleted on purpose, run the registry's own garbage-collect, "
+            "which knows where its metadata is"
         )
 
 
 def check_share(snapshot: Snapshot, chosen: Collection[Digest]) -> None:
-    """Raise if blobs are more than half of a registry, by their number or by their bytes.
+    """Raise if blobs are more than half of a registry's blobs or of their bytes.
 
     Parameters
     ----------
     snapshot : Snapshot
-        What a scan of all of it found; its sizes count.
+        The result of a scan of the whole registry, which has the sizes.
     chosen : collection of Digest
-        Blobs that are there.
+        Existing blobs.
 
     Raises
     ------
     ExcessivePlanError
-        They are.
+        The blobs are more than half.
     """
     count, size = len(chosen), sum(snapshot.blobs[digest].size for digest in chosen)
     blobs, total = len(snapshot.blobs), sum(file.size for file in snapshot.blobs.values())
     if 2 * count > blobs or 2 * size > total:
         raise ExcessivePlanError(
-            f"the plan names {count:,} of {_counted(blobs)}, {size:,} of {total:,} bytes: more than half. If "
-            "that is meant, say so: --allow-most (allow_most=True)"
+            f"the plan names {count:,} of {_counted(blobs)}, {size:,} of {total:,} bytes: more than half. To "
+            "allow that, use --allow-most (allow_most=True)"
         )
 
 
@@ -163,7 +163,7 @@ def _counted(blobs: int) -> str:
 class _Lost(NamedTuple):
     """The numbers of manifests and of image configurations that belong to no repository.
 
-    GitLab's registry stores no manifests as blobs where its metadata is in a database, but configurations.
+    With its metadata in a database, GitLab's registry stores configurations as blobs, but no manifests.
     """
 
     manifests: int
@@ -176,11 +176,11 @@ def _count_manifests(
     enough: int,
     progress: Callable[[str, int, int | None], object],
 ) -> tuple[_Lost, bool]:
-    """Count the manifests and configurations among blobs until more than `enough` are one, or cannot be.
+    """Count the manifests and configurations among blobs, until either count exceeds `enough` or cannot.
 
-    Returns the counts, and whether all are in them.
+    Returns the counts, and whether they cover all blobs.
     """
-    # The smallest first: most manifests are.
+    # Smallest first, because most manifests are small.
     small = sorted((file.size, digest) for digest, file in candidates.items() if 0 < file.size <= LARGEST)
     sizes = {BlobData(digest).path: size for size, digest in small}
     count, done = _Lost(0, 0), 0
@@ -188,23 +188,23 @@ def _count_manifests(
     for batch in batches(sizes, lambda path: min(sizes[path], _BEGINNING)):
         if max(count) > enough or max(count) + len(sizes) - done <= enough:
             break
-        found = _classified(source, batch, sizes)
-        count = _Lost(count.manifests + found.manifests, count.configs + found.configs)
+        batch_count = _classify(source, batch, sizes)
+        count = _Lost(count.manifests + batch_count.manifests, count.configs + batch_count.configs)
         done += len(batch)
         progress("orphaned manifests", done, len(sizes))
     return count, done == len(sizes)
 
 
-def _classified(source: Source, paths: list[str], sizes: Mapping[str, int]) -> _Lost:
-    # What begins otherwise is no JSON object, and a layer need not be read any further.
+def _classify(source: Source, paths: list[str], sizes: Mapping[str, int]) -> _Lost:
+    # A JSON object starts with "{", after blanks at most; other blobs need no further read.
     contents = {
         path: beginning
         for path, beginning in zip(paths, source.read_beginnings(paths, _BEGINNING), strict=True)
         if isinstance(beginning, bytes) and beginning.lstrip()[:1] in (b"{", b"")
     }
     whole = [data for path, data in contents.items() if len(data) >= sizes[path]]
-    longer = [path for path, data in contents.items() if len(data) < sizes[path]]
-    for batch in batches(longer, sizes.__getitem__):
+    truncated = [path for path, data in contents.items() if len(data) < sizes[path]]
+    for batch in batches(truncated, sizes.__getitem__):
         whole += [data for data in source.read(batch) if isinstance(data, bytes)]
     return _Lost(sum(map(_is_manifest, whole)), sum(map(_is_config, whole)))
 
@@ -218,7 +218,7 @@ def _is_manifest(data: bytes) -> bool:
 
 
 def _is_config(data: bytes) -> bool:
-    """Return whether a blob is an image's configuration, by the layers that it lists."""
+    """Return whether a blob is an image's configuration, which lists layers as ``rootfs.diff_ids``."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Small HTML tables for notebooks (``_repr_html_``). Pure; every text is escaped here and nowhere else."""
+"""Small HTML tables for notebooks (``_repr_html_``). Pure; this module alone escapes texts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from regfs.units import format_size
 
 
 class Bytes(int):
-    """A number of bytes: a cell shows ``1.5 MiB``, and the exact number as its tooltip."""
+    """A number of bytes, shown as ``1.5 MiB`` with the exact number as tooltip."""
 
 
 Cell: TypeAlias = "str | int | float | Bytes | datetime | None"
-"""What a cell may hold. Numbers stand right, times are shown in UTC, and None is a dash."""
+"""The value of a cell. Numbers are right-aligned, times are shown in UTC, and None as a dash."""
 
 
 def table(
@@ -24,29 +24,29 @@ def table(
 ) -> str:
     """Format a table as HTML.
 
-    It has no style sheet and no script, so that it looks as the notebook's own tables do.
+    Without a style sheet or script it looks like the notebook's own tables.
 
     Parameters
     ----------
     caption : str
-        What the table is about; plain text, as is every other text here.
+        The table's caption. This and all other texts are plain text.
     columns : sequence of str
-        The headings; of a table of properties there are none.
+        The headings; empty for a table of properties.
     rows : iterable of sequence
-        For each row its cells, in the order of the columns.
+        The rows' cells, in the order of the columns.
     note : str
         A line below the table.
     most : int
-        Rows that are shown at most; how many more there are is said below.
+        The maximum number of rows; a line below the table states how many more there are.
 
     Returns
     -------
     str
-        One ``table`` element.
+        A ``table`` element.
     """
-    left = iter(rows)
-    shown = list(islice(left, most))
-    more = sum(1 for _ in left)
+    remaining = iter(rows)
+    shown = list(islice(remaining, most))
+    more = sum(1 for _ in remaining)
     notes = [f"and {more:,} more"] if more else []
     notes += [note] if note else []
     parts = ["<table>", f"<caption>{text(caption)}</caption>"]
@@ -62,7 +62,7 @@ def table(
 
 
 def text(value: str) -> str:
-    """Escape a text for HTML; control characters and those that change direction become visible escapes."""
+    """Escape a text for HTML, and show control and direction-changing characters as backslash escapes."""
     if not value.isprintable():
         value = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     return escape(value)

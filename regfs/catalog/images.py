@@ -1,4 +1,4 @@
-"""The images that a manifest leads to: itself, or those of an index, each for its platform."""
+"""The images that a manifest leads to: itself, or an index's images by platform."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class Image:
     Attributes
     ----------
     digest : Digest
-        Its manifest.
+        The digest of its manifest.
     manifest : ReadManifest
-        What was read of it.
+        The manifest.
     platform : str
-        As the index, else the configuration has it, like "linux/arm64"; empty where neither says.
+        The platform in the index, else in the configuration, for example "linux/arm64"; empty if neither
+        has one.
     layers : tuple of Reference
-        Its layers, lowest first.
+        The layers, lowest first.
     """
 
     digest: Digest
@@ -33,16 +34,16 @@ class Image:
 
 
 def images_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> list[Image]:
-    """Return the images that can be read of a manifest and its closure.
+    """Return the readable images in the closure of a manifest.
 
-    Attestations and other artifacts are none, but an artifact that is itself asked for is taken as one.
+    Attestations and other artifacts are not images, but if `digest` is an artifact, it counts as one.
 
     Parameters
     ----------
     digest : Digest
         The manifest.
     read : mapping
-        Its closure, as :meth:`regfs.catalog.lookup.Lookup.closure` reads it.
+        The manifest's closure, as read by :meth:`regfs.catalog.lookup.Lookup.closure`.
     """
     platforms = {
         child.digest: child.platform
@@ -52,8 +53,8 @@ def images_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> list[Image
         if child.relation == "manifest" and child.platform
     }
     images = []
-    for candidate, its_read in read.items():
-        manifest = its_read.manifest
+    for candidate, read_manifest in read.items():
+        manifest = read_manifest.manifest
         if (
             manifest is None
             or manifest.kind == "index"
@@ -65,13 +66,13 @@ def images_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> list[Image
             continue
         layers = [reference for reference in manifest.references if reference.relation == "layer"]
         if manifest.kind == "schema1":
-            layers.reverse()  # it has the uppermost first
-        images.append(Image(candidate, its_read, platform, tuple(layers)))
+            layers.reverse()  # schema 1 lists the uppermost first
+        images.append(Image(candidate, read_manifest, platform, tuple(layers)))
     return images
 
 
 def platforms_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> tuple[str, ...]:
-    """Return the platforms that an image, or an index of images, is for; attestations have none."""
+    """Return the platforms of an image or of an index's images; attestations have none."""
     platforms: dict[str, None] = {}
     seen: set[Digest] = set()
     waiting: list[tuple[Digest, str]] = [(digest, "")]
@@ -80,13 +81,15 @@ def platforms_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> tuple[s
         if candidate in seen:
             continue
         seen.add(candidate)
-        this = read.get(candidate)
-        if this is None or this.manifest is None:
+        read_manifest = read.get(candidate)
+        manifest = read_manifest.manifest if read_manifest else None
+        config = read_manifest.config if read_manifest else None
+        if manifest is None:
             platforms.update({stated_platform: None} if stated_platform else {})
-        elif this.manifest.kind == "image":
-            platform = stated_platform or (this.config.platform if this.config else "")
+        elif manifest.kind == "image":
+            platform = stated_platform or (config.platform if config else "")
             platforms.update({platform: None} if platform else {})
-        elif this.manifest.kind == "index":
-            children = [child for child in this.manifest.references if child.relation == "manifest"]
+        elif manifest.kind == "index":
+            children = [child for child in manifest.references if child.relation == "manifest"]
             waiting += [(child.digest, child.platform) for child in children if child.platform != NO_PLATFORM]
     return tuple(platforms)

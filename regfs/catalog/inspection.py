@@ -1,6 +1,6 @@
-"""A manifest: what it is, what it contains, and what refers to it.
+"""The properties of one manifest: its kind, contents and referrers.
 
-Reads what a :class:`regfs.catalog.lookup.Lookup` finds; the result is plain data.
+They are read through a :class:`regfs.catalog.lookup.Lookup`; the result is plain data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from regfs.layout import Digest
 
 _ASSIGNMENT = re.compile(r"(?:/bin/sh -c #\(nop\)\s+)?(?:ENV|ARG)\s+[^=\s]+(?==)")
-"""``ENV NAME=value``, as BuildKit records it, or behind the no-operation of the builder before it."""
+"""``ENV NAME=value`` as BuildKit records it, or after the ``#(nop)`` of the legacy builder."""
 _ARGUMENTS = re.compile(r"(\|\d+) .*? (/\S+ -\w*c )", re.DOTALL)
 """``RUN |2 NAME=value NAME=value /bin/sh -c ...``."""
 
@@ -38,21 +38,21 @@ class LayerPart:
     Attributes
     ----------
     number : int
-        From 1, the lowest.
+        The layer's number; 1 is the lowest.
     digest : Digest
     size : int or None
-        Bytes, compressed; None where the manifest does not state it (schema 1).
+        The compressed size in bytes; None if the manifest does not state it (schema 1).
     media_type : str
     created_by : str
-        The step that made it.
+        The build step that created the layer.
     foreign : bool
-        The registry need not have it.
+        Whether the registry may lack the layer.
     title : str
-        What an artifact calls it.
+        The layer's title in an artifact.
     repositories : tuple of str or None
-        Which other repositories have a link to it; None where that was not looked for.
+        The other repositories with a link to the layer; None if they were not requested.
     problem : str
-        "missing" where there is no blob; a foreign layer need not have one.
+        "missing" if there is no blob; a foreign layer does not need one.
     """
 
     number: int
@@ -68,7 +68,7 @@ class LayerPart:
 
 @dataclass(frozen=True)
 class ChildPart:
-    """A child of an index. `size` is bytes of all that it leads to; `problem` what a pull misses."""
+    """A child of an index; `size` is that of its closure in bytes, `problem` what a pull of it misses."""
 
     digest: Digest
     kind: str
@@ -82,8 +82,8 @@ class ChildPart:
 class ConfigPart:
     """An image's configuration of its containers.
 
-    Of the environment only the names, and of the steps neither its values nor those of build arguments: they
-    may be secrets, of which images hold more than they should.
+    `environment` has only names, and `history` omits the values of variables and build arguments, because
+    they may be secrets.
     """
 
     digest: Digest | None = None
@@ -97,28 +97,28 @@ class ConfigPart:
     volumes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     history: tuple[tuple[str, bool], ...] = ()
-    """The steps, and whether each made a layer."""
+    """The build steps, and whether each created a layer."""
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """An image, an index of images, or an artifact; a notebook shows it as a table.
+    """The properties of an image, index or artifact; notebooks show them as a table.
 
     Attributes
     ----------
     name : str
-        What it was asked for by, "team/app:v1".
+        The requested name, for example "team/app:v1".
     repository : str
-        The repository through which it was asked for.
+        The repository in the name.
     read : ReadManifest
         The manifest itself.
     platforms : tuple of str
-        Of the image, or of an index' images.
+        The platforms of the image, or of the index's images.
     size : int
-        Bytes of all that it leads to, each content once, as the manifests state.
+        The sum in bytes of the sizes that the manifests state for the whole closure, each content once.
     problem : str
-        What a pull of it misses, as a layer whose blob is gone; empty if nothing.
+        What a pull of it misses, for example a layer without a blob; empty if nothing.
     """
 
     name: str
@@ -136,21 +136,21 @@ class Inspection:
     lookup: Lookup = field(repr=False, compare=False)
 
     def rootfs(self, platform: str | None = None) -> RootFilesystem:
-        """Return the image's files: to be listed, opened and extracted.
+        """Return the image's filesystem, whose files can be listed, opened and extracted.
 
-        Reads manifests; layers are read when they are needed.
+        Only manifests are read at first; layers are read when they are needed.
 
         Parameters
         ----------
         platform : str, optional
-            Of an index: which image, as "linux/arm64".
+            The platform to choose from an index, for example "linux/arm64".
 
         Raises
         ------
         regfs.catalog.rootfs.PlatformError
-            An index has several images and none is chosen, or none for the platform.
+            The index has several images and `platform` is None, or it has no image for `platform`.
         regfs.catalog.rootfs.UnreadableImageError
-            There is no image that can be read.
+            No image can be read.
 
         Examples
         --------
@@ -161,11 +161,11 @@ class Inspection:
         return RootFilesystem.of(self.lookup, self.repository, self.digest, platform, name=self.name)
 
     def manifest_document(self) -> bytes:
-        """Read the manifest as it was pushed; errors are those of :meth:`Lookup.document`."""
+        """Return the manifest as it was pushed; errors are those of :meth:`Lookup.document`."""
         return self.lookup.document(self.digest)
 
     def config_document(self) -> bytes:
-        """Read the configuration as it was pushed, with its secrets; see :meth:`Lookup.config_document`."""
+        """Return the configuration as it was pushed, secrets included; see :meth:`Lookup.config_document`."""
         return self.lookup.config_document(self.digest)
 
     def _repr_html_(self) -> str:
@@ -188,25 +188,25 @@ class Inspection:
 def inspect(
     lookup: Lookup, repository: str, digest: Digest, *, sharing: bool = False, name: str = ""
 ) -> Inspection:
-    """Find out all about a manifest.
+    """Return the properties of a manifest.
 
     Parameters
     ----------
     lookup : Lookup
-        What to read through.
+        The lookup to read through.
     repository : str
-        The repository through which it is asked for.
+        A repository that has the manifest.
     digest : Digest
         The manifest.
     sharing : bool
-        Find out which other repositories have its layers; lists the links of the whole registry.
+        Find the other repositories that have its layers, by listing the links of the whole registry.
     name : str
-        What it was asked for by; the repository and the digest if that is not given.
+        The requested name; by default repository and digest.
 
     Raises
     ------
     ValueError
-        It is missing, or cannot be read; the message says why.
+        The manifest is missing or cannot be read; the message has the reason.
     """
     read = lookup.closure([digest])
     top = read[digest]
@@ -216,7 +216,7 @@ def inspect(
     config = configuration(lookup, top)
     layers = [reference for reference in top.manifest.references if reference.relation == "layer"]
     linked = lookup.links(layer.digest for layer in layers) if sharing else None
-    steps: Iterator[str] = iter(text for text, made in config.history if made)
+    steps: Iterator[str] = iter(step for step, created_layer in config.history if created_layer)
     annotations = _titles(lookup, digest) if top.manifest.kind == "artifact" else {}
     parts = [
         LayerPart(
@@ -257,18 +257,17 @@ def inspect(
 
 
 def _child(child: Reference, read: dict[Digest, ReadManifest], damage: Damage) -> ChildPart:
-    digest, this = child.digest, read[child.digest]
-    if this.manifest is None:
-        return ChildPart(digest, "", child.platform, 0, "", this.problem)
+    digest, read_manifest = child.digest, read[child.digest]
+    manifest = read_manifest.manifest
+    if manifest is None:
+        return ChildPart(digest, "", child.platform, 0, "", read_manifest.problem)
     platform = child.platform or ", ".join(platforms_of(digest, read))
     problem = "the repository does not have it" if damage.lacks(child) else damage.problem(digest, read)
-    return ChildPart(
-        digest, this.manifest.kind, platform, size_of(digest, read), this.manifest.media_type, problem
-    )
+    return ChildPart(digest, manifest.kind, platform, size_of(digest, read), manifest.media_type, problem)
 
 
 def configuration(lookup: Lookup, read: ReadManifest) -> ConfigPart:
-    """Read the configuration of an image; `problem` says why it cannot be read."""
+    """Read the configuration of an image; `problem` has the reason if it cannot be read."""
     reference = read.manifest.config if read.manifest else None
     if reference is None:
         return ConfigPart()
@@ -280,7 +279,7 @@ def configuration(lookup: Lookup, read: ReadManifest) -> ConfigPart:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
-        return ConfigPart(reference.digest, problem="it is no JSON")
+        return ConfigPart(reference.digest, problem="it is not JSON")
     return _summary(reference.digest, document if isinstance(document, dict) else {})
 
 
@@ -309,9 +308,9 @@ def _summary(digest: Digest, document: Mapping[str, Any]) -> ConfigPart:
 
 
 def _without_values(step: str) -> str:
-    """Leave the values of the environment and of build arguments out of a step, as builders record it."""
-    if found := _ASSIGNMENT.match(step):
-        return f"{found[0]}=…"
+    """Return a build step without the values of variables and build arguments."""
+    if assignment := _ASSIGNMENT.match(step):
+        return f"{assignment[0]}=…"
     return _ARGUMENTS.sub(r"\1 … \2", step)
 
 
@@ -320,18 +319,18 @@ def _text(value: object) -> str:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    """Read a list of texts; the names of an object, as Docker writes sets; one text alone."""
+    """Return a list's texts, an object's names (Docker writes sets as objects), or a text as a tuple."""
     if isinstance(value, str):
         return (value,)
     return tuple(map(str, value)) if isinstance(value, (list, dict)) else ()
 
 
 def _titles(lookup: Lookup, digest: Digest) -> dict[int, str]:
-    """Return the file names that an artifact's layers are annotated with, by the layer's number."""
+    """Return the titles (file names) of an artifact's layers, by the layer's number."""
     content = lookup.documents([digest], "manifests")[digest]
     try:
         document = json.loads(content) if isinstance(content, bytes) else {}
-    except (ValueError, RecursionError):  # it went meanwhile, or was another
+    except (ValueError, RecursionError):  # the blob was deleted or replaced meanwhile
         return {}
     parts: Sequence[Any] = document.get("layers") or document.get("blobs") or ()
     titles = {}

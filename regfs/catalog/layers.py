@@ -1,11 +1,11 @@
-"""What is in an image's layers: their archives read as they stream by, and laid over each other.
+"""The contents of an image's layers: streamed from their archives and merged.
 
 Formats: https://github.com/opencontainers/image-spec/blob/main/layer.md (tar, tar+gzip, tar+zstd; whiteouts).
-No layer is ever held whole, and each is checked against its digest when its last byte has come.
+A layer is never held in memory; its digest is verified after its last byte.
 
-Within a layer an entry lies behind the symbolic links that the layer made before it, inside the image, and
-the later entry takes the place of an earlier one, as in an archive that is unpacked. Across layers a
-directory takes the place of a symbolic link below, as in overlayfs.
+Within a layer, an entry's path follows the symbolic links that precede it in the archive, without leaving the
+image, and a later entry replaces an earlier one, as when an archive is unpacked. Between layers, a directory
+replaces a symbolic link in a lower layer, as in overlayfs.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from regfs.catalog.source import Source
 from regfs.layout import BlobData, Digest
 
 State = Literal["", "overridden", "whiteout"]
-"""Of an entry: it is in the image; something in a layer above hides it; it only hides what is below."""
+"""The state of an entry: in the image; hidden by an upper layer; hiding entries of lower layers."""
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = b"\x2a\x4d\x18"
-"""Of a zstd frame that holds no content, behind a byte from 0x50 to 0x5f; some tools begin with one."""
+"""The magic number of a zstd frame without content, after a byte from 0x50 to 0x5f; it may come first."""
 _BLOCK = 2**20
 MOST_LINKS = 40
-"""Symbolic links that are followed for one path, as Linux does; more are a loop."""
+"""The maximum number of symbolic links followed for one path, as on Linux; more are a loop."""
 _KINDS = {
     tarfile.DIRTYPE: ("directory", stat.S_IFDIR),
     tarfile.SYMTYPE: ("symlink", stat.S_IFLNK),
@@ -48,35 +48,35 @@ _KINDS = {
 
 
 class LayerError(ValueError):
-    """A layer cannot be read: it is damaged, missing, or of an unknown form."""
+    """A layer that cannot be read: damaged, missing, or in an unknown format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something in a layer's archive.
+    """A member of a layer's archive.
 
     Attributes
     ----------
     path : str
-        Absolute, in the image.
+        The absolute path in the image.
     kind : str
         "file", "directory", "symlink", "hardlink", "device" or "fifo".
     size : int
-        Bytes, of a file.
+        The size of a file in bytes; 0 for other kinds.
     mode : str
-        As ``ls -l`` shows it.
+        The mode in the form of ``ls -l``.
     owner : str
-        ``uid:gid``, numbers.
+        ``uid:gid``, as numbers.
     modified : datetime
-        UTC, to the second.
+        UTC, in whole seconds.
     target : str
-        Where a link leads.
+        The target of a link; empty for other kinds.
     layer : int
-        The layer that it is in, counted from 1, the lowest.
+        The number of its layer; 1 is the lowest.
     state : str
-        Empty if it is in the image; "overridden" or "whiteout" if not.
+        Empty if the entry is in the image; otherwise "overridden" or "whiteout".
     position : int
-        Its number in the layer's archive, from 0.
+        Its position in the layer's archive, from 0.
     """
 
     path: str
@@ -92,13 +92,13 @@ class Entry:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Its layer and its position there, which no other entry of an image has."""
+        """The layer and the position there, which together identify an entry of an image."""
         return self.layer, self.position
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An entry, and a way to its content until the next member is read."""
+    """An entry and its content, which can be read until the next member is read."""
 
     entry: Entry
     _archive: tarfile.TarFile
@@ -111,9 +111,9 @@ class Member:
 
 
 class Content:
-    """The content of a file in a layer, to be read in order.
+    """The content of a file in a layer, as a stream.
 
-    What it is worth shows only when the whole layer has been read, and its digest with it.
+    It is unverified until the whole layer has been read and its digest compared.
     """
 
     def __init__(self, file: IO[bytes] | None, digest: Digest) -> None:
@@ -121,19 +121,19 @@ class Content:
         self._digest = digest
 
     def read(self, size: int = -1) -> bytes:
-        """Read some bytes.
+        """Read up to `size` bytes, or the remaining bytes.
 
         Raises
         ------
         LayerError
-            The layer is damaged here.
+            The layer is damaged.
         """
         with _damage(self._digest):
             return self._file.read(size) if self._file else b""
 
 
 class _Hashed:
-    """A stream whose bytes are hashed as they are read."""
+    """A stream that hashes the bytes that are read from it."""
 
     def __init__(self, file: Any, digest: Digest) -> None:
         self._file = file
@@ -148,7 +148,7 @@ class _Hashed:
         return data
 
     def finish(self) -> None:
-        """Read what is left, and see whether it all was what the digest names."""
+        """Read the remaining bytes, and raise LayerError if the layer has another digest."""
         while self.read(_BLOCK):
             pass
         if self._hash and self._hash.hexdigest() != self._digest.hex:
@@ -156,22 +156,22 @@ class _Hashed:
 
 
 def read_layer(source: Source, digest: Digest, number: int = 1) -> Iterator[Entry]:
-    """Read the entries of a layer, as they stand in its archive.
+    """Read the entries of a layer in the order of its archive.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     digest : Digest
-        The layer.
+        The layer's digest.
     number : int
-        The entries' layer number.
+        The layer's number, for the entries.
 
     Raises
     ------
     LayerError
-        It is missing or damaged, no tar archive, or compressed in a way that cannot be read here. Damage
-        may show only at the end, after entries were given.
+        The layer is missing, damaged, not a tar archive, or compressed in an unsupported way. Damage may be
+        detected only at the end, after entries were yielded.
     """
     return (member.entry for member in read_members(source, digest, number))
 
@@ -188,7 +188,7 @@ def read_members(source: Source, digest: Digest, number: int = 1) -> Iterator[Me
             archive = tarfile.open(fileobj=_decompressed(hashed, digest), mode="r|")  # noqa: SIM115 - below
         position = 0
         with archive:
-            # Where there is none, next() would seek backwards on Python 3.10. typeshed lacks the attribute.
+            # In an empty archive, next() would seek backwards on Python 3.10. typeshed lacks the attribute.
             empty = archive.firstmember is None  # type: ignore[attr-defined]  # as above
             while not empty:
                 with _damage(digest):
@@ -197,37 +197,37 @@ def read_members(source: Source, digest: Digest, number: int = 1) -> Iterator[Me
                     break
                 yield Member(_entry(member, number, position), archive, member, digest)
                 position += 1
-                archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+                archive.members.clear()  # type: ignore[attr-defined]  # keeps memory constant
         with _damage(digest):
             hashed.finish()
 
 
 @contextmanager
 def _damage(digest: Digest) -> Iterator[None]:
-    """Raise what reading a damaged layer raises as an error that names the layer."""
+    """Convert the errors of reading a damaged layer to LayerError, which names the layer."""
     try:
         yield
     except LayerError:
         raise
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as exc:
-        raise LayerError(f"{digest}: is damaged, or no tar archive: {exc}") from exc
+        raise LayerError(f"{digest}: is damaged or not a tar archive: {exc}") from exc
     except ValueError as exc:
         raise LayerError(f"{digest}: is damaged: {exc}") from exc
 
 
 def _decompressed(file: _Hashed, digest: Digest) -> IO[bytes]:
-    """Open what a layer is compressed with, by its first bytes: media types are not always right."""
+    """Return the decompressed stream, by the layer's first bytes: media types can be wrong."""
     start = file.read(4)
-    rest: Any = _Prefixed(start, file)
+    stream: Any = _Prefixed(start, file)
     if start.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=rest, mode="rb")  # type: ignore[return-value]  # as below
+        return gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[return-value]  # as below
     if start == _ZSTD or (start[1:] == _SKIPPABLE and start[0] >> 4 == 5):
-        return _zstd(rest, digest)
-    return rest  # type: ignore[no-any-return]  # a file, as far as tarfile needs one
+        return _zstd(stream, digest)
+    return stream  # type: ignore[no-any-return]  # a file, as far as tarfile needs one
 
 
 class _Prefixed:
-    """A stream with the bytes before it that were read already."""
+    """A stream that starts with bytes that were already read from it."""
 
     def __init__(self, start: bytes, file: _Hashed) -> None:
         self._start = start
@@ -249,13 +249,13 @@ def _zstd(file: Any, digest: Digest) -> IO[bytes]:
             continue
         if name == "zstandard":
             reader = module.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-            return _Told(reader, module.ZstdError)  # type: ignore[return-value]  # as far as tarfile needs
-        return _Told(module.ZstdFile(file), module.ZstdError)  # type: ignore[return-value]  # as above
+            return _ZstdStream(reader, module.ZstdError)  # type: ignore[return-value]  # as far as tarfile needs
+        return _ZstdStream(module.ZstdFile(file), module.ZstdError)  # type: ignore[return-value]  # as above
     raise LayerError(f"{digest}: is compressed with zstd; to read it: pip install zstandard")
 
 
-class _Told:
-    """A stream whose own errors become those of this module."""
+class _ZstdStream:
+    """A decompressed stream that raises ValueError instead of the module's own error."""
 
     def __init__(self, file: Any, error: type[Exception]) -> None:
         self._file = file
@@ -276,7 +276,7 @@ def _entry(member: tarfile.TarInfo, number: int, position: int) -> Entry:
     target = member.linkname if kind in ("symlink", "hardlink") else ""
     try:
         modified = datetime.fromtimestamp(int(member.mtime), timezone.utc)
-    except (ValueError, OverflowError, OSError):  # a year that no calendar has
+    except (ValueError, OverflowError, OSError):  # outside the range of datetime
         modified = datetime.fromtimestamp(0, timezone.utc)
     return Entry(
         path,
@@ -293,42 +293,43 @@ def _entry(member: tarfile.TarInfo, number: int, position: int) -> Entry:
 
 
 def permissions(entry: Entry) -> int:
-    """Return the permission bits of an entry, set-user-ID, set-group-ID and the sticky bit among them."""
+    """Return the permission bits of an entry, including set-user-ID, set-group-ID and the sticky bit."""
     bits = 0
-    for place, letter in enumerate(entry.mode[1:]):
-        bits |= (letter in "rwxst") << (8 - place)
+    for position, letter in enumerate(entry.mode[1:]):
+        bits |= (letter in "rwxst") << (8 - position)
         if letter in "sStT":
-            bits |= stat.S_ISUID >> (place // 3)
+            bits |= stat.S_ISUID >> (position // 3)
     return bits
 
 
 def _normal(name: str) -> str:
-    """Return the place of an entry in the image: no "..", which would be no place in it, leads out."""
+    """Return an absolute path in the image; ".." cannot lead out of it."""
     return posixpath.normpath("/" + name.lstrip("/"))
 
 
 @dataclass
 class _Above:
-    """The entries that the layers above hide, and those that hidden entries hide in turn."""
+    """The paths of the upper layers, hidden ones included, that hide entries of lower layers."""
 
-    there: set[str] = field(default_factory=set)
+    paths: set[str] = field(default_factory=set)
+    """The paths of all entries but whiteouts."""
     files: set[str] = field(default_factory=set)
-    """Of those, all that are no directories: nothing can be in them."""
+    """The `paths` that are not directories: lower entries below them are hidden."""
     implied: set[str] = field(default_factory=set)
-    """Directories that something is in."""
-    gone: set[str] = field(default_factory=set)
-    """What is removed, and all under it."""
-    emptied: set[str] = field(default_factory=set)
-    """Directories under which nothing is left."""
+    """The parent directories of all entries."""
+    removed: set[str] = field(default_factory=set)
+    """The paths that whiteouts remove, with everything below them."""
+    opaque: set[str] = field(default_factory=set)
+    """The directories whose lower contents are removed."""
 
     def hides(self, path: str, directory: bool) -> bool:
-        if path in self.there or path in self.gone:
+        if path in self.paths or path in self.removed:
             return True
         if path in self.implied and not directory:
             return True
         while path != "/":
             path = posixpath.dirname(path)
-            if path in self.gone or path in self.emptied or path in self.files:
+            if path in self.removed or path in self.opaque or path in self.files:
                 return True
         return False
 
@@ -336,11 +337,11 @@ class _Above:
         for entry in entries:
             parent, name = posixpath.split(entry.path)
             if name == _OPAQUE:
-                self.emptied.add(parent)
+                self.opaque.add(parent)
             elif entry.state == "whiteout":
-                self.gone.add(posixpath.join(parent, name[len(_WHITEOUT) :]))
+                self.removed.add(posixpath.join(parent, name[len(_WHITEOUT) :]))
             else:
-                self.there.add(entry.path)
+                self.paths.add(entry.path)
                 if entry.kind != "directory":
                     self.files.add(entry.path)
             while parent not in self.implied:
@@ -349,29 +350,29 @@ class _Above:
 
 
 class Placement:
-    """Where the entries of one layer come to lie: behind the symbolic links that it made before them."""
+    """Resolves the paths of one layer's entries through the symbolic links that precede them."""
 
     def __init__(self) -> None:
         self._links: dict[str, str] = {}
 
     def place(self, entry: Entry) -> Entry:
-        """Return an entry with the path that it gets in the image; entries come in the archive's order."""
-        path = self._through(entry.path)
-        target = self._through(entry.target) if entry.kind == "hardlink" else entry.target
+        """Return an entry with its path in the image; call this in the archive's order."""
+        path = self._resolve(entry.path)
+        target = self._resolve(entry.target) if entry.kind == "hardlink" else entry.target
         self._links.pop(path, None)
         if entry.kind == "symlink" and path != "/":
             self._links[path] = target
         unmoved = path == entry.path and target == entry.target
         return entry if unmoved else replace(entry, path=path, target=target)
 
-    def _through(self, path: str) -> str:
-        """Follow the links among a path's parents, inside the image; a loop is left as it is."""
+    def _resolve(self, path: str) -> str:
+        """Resolve the links among a path's parents, inside the image; loops stay unresolved."""
         for _ in range(MOST_LINKS if self._links else 0):
             parent = posixpath.dirname(path)
             link = ""
             while parent != "/":
                 if parent in self._links:
-                    link = parent  # the uppermost one is the first to be followed
+                    link = parent  # the uppermost link is resolved first
                 parent = posixpath.dirname(parent)
             if not link:
                 break
@@ -380,27 +381,27 @@ class Placement:
 
 
 def inside(link: str, target: str) -> str:
-    """Return where a symbolic link leads within the image, whose root is its own parent.
+    """Return the path that a symbolic link leads to, inside the image: its root is its own parent.
 
     Parameters
     ----------
     link : str
         The link's path.
     target : str
-        What it holds: absolute, or relative to the link's directory.
+        The link's target, absolute or relative to the link's directory.
     """
     return _normal(posixpath.join(posixpath.dirname(link), target))
 
 
 class _Layer:
-    """The entries of one layer, unpacked: a later one takes the place of an earlier one."""
+    """The entries of one layer after unpacking: a later entry replaces an earlier one."""
 
     def __init__(self) -> None:
         self.latest: dict[str, Entry] = {}
         self._parents = {"/"}
 
     def put(self, entry: Entry) -> list[Entry]:
-        """Add an entry; return those that it takes the place of, or itself where nothing can be."""
+        """Add an entry and return those that it replaces, or the entry itself if it cannot exist."""
         path, latest = entry.path, self.latest
         if path == "/" and entry.kind != "directory":
             return [entry]
@@ -421,16 +422,16 @@ class _Layer:
 
 
 class Overlay:
-    """Layers laid over each other, from the uppermost down, as a container sees them.
+    """The merged layers of an image, as a container sees them; layers are added from the uppermost down.
 
     Attributes
     ----------
     visible : dict
-        What is in the image as far as the layers added so far show, by path.
+        The entries in the image, by path, from the layers added so far.
     hidden : list of Entry
-        What is not: the overridden entries, and the whiteouts.
+        The entries not in the image: overridden ones and whiteouts.
     directories : set of str
-        All directories in the image; some have no entry, only something that is in them.
+        All directories in the image, including those without an entry of their own.
     """
 
     def __init__(self) -> None:
@@ -439,22 +440,22 @@ class Overlay:
         self._above = _Above()
         self.directories = {"/"}
         self._origins: dict[tuple[int, int], Entry] = {}
-        self._sought: list[Entry] = []
+        self._unresolved: list[Entry] = []
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Add the next lower layer, of which each entry went through a :class:`Placement`."""
+        """Add the next lower layer, whose entries' paths were resolved by a :class:`Placement`."""
         layer = _Layer()
-        sought: list[Entry] = []
+        unresolved: list[Entry] = []
         for entry in entries:
             if entry.kind == "hardlink":
                 if entry.target in layer.latest:
                     self._origins[entry.key] = layer.latest[entry.target]
                 else:
-                    sought.append(entry)
+                    unresolved.append(entry)
             self.hidden += map(_hidden, layer.put(entry))
         latest = layer.latest
-        self._seek(latest)
-        self._sought += sought
+        self._resolve_links(latest)
+        self._unresolved += unresolved
         for path, entry in latest.items():
             if entry.state or self._above.hides(path, entry.kind == "directory"):
                 self.hidden.append(_hidden(entry))
@@ -465,69 +466,69 @@ class Overlay:
         self._above.add(latest.values())
 
     def _add_directories(self, path: str) -> None:
-        """Add a directory and its parents: they are in the image even if what is in them is hidden."""
+        """Add a directory and its parents, which are in the image even if their contents are hidden."""
         while path not in self.directories:
             if not self._above.hides(path, directory=True):
                 self.directories.add(path)
             path = posixpath.dirname(path)
 
-    def _seek(self, latest: dict[str, Entry]) -> None:
-        """Find what the hard links of layers above lead to, of which there is nothing in their own."""
-        if not self._sought:
+    def _resolve_links(self, latest: dict[str, Entry]) -> None:
+        """Find the targets of hard links in upper layers whose own layer does not have them."""
+        if not self._unresolved:
             return
         layer = _Above()
         layer.add(latest.values())
-        left = []
-        for link in self._sought:
+        unresolved = []
+        for link in self._unresolved:
             if link.target in latest:
                 self._origins[link.key] = latest[link.target]
             elif not layer.hides(link.target, directory=False):
-                left.append(link)
-        self._sought = left
+                unresolved.append(link)
+        self._unresolved = unresolved
 
     def hides(self, entry: Entry) -> bool:
-        """Return whether the layers added so far hide an entry of a lower one."""
+        """Return whether the layers added so far hide an entry of a lower layer."""
         return self._above.hides(entry.path, entry.kind == "directory")
 
     def removed(self, path: str) -> bool:
-        """Return whether no lower layer can have anything visible at a path."""
+        """Return whether everything at a path in lower layers is hidden."""
         return self._above.hides(path, directory=True)
 
     def must_be_directory(self, path: str) -> bool:
-        """Return whether a lower layer can have nothing visible at a path but a directory."""
+        """Return whether only a directory can be visible at a path in lower layers."""
         return path in self._above.implied
 
     def content(self, entry: Entry) -> Entry | None:
-        """Return the entry that an entry's content comes with: of a hard link what it leads to, else itself.
+        """Return the entry with the content of `entry`: the target of a hard link, else `entry` itself.
 
-        None where the layers added so far do not have it.
+        None if the layers added so far do not have it.
         """
         while entry.kind == "hardlink":
             if entry.key not in self._origins:
                 return None
-            entry = self._origins[entry.key]  # in a lower layer or before it, so this ends
+            entry = self._origins[entry.key]  # in a lower layer or earlier in the same one, so the loop ends
         return entry
 
     def entries(self, *, every: bool = False) -> list[Entry]:
-        """Return what is in the image, by path; with `every` also the hidden ones, lower layers last."""
+        """Return the entries in the image, by path; with `every` also hidden ones, lower layers last."""
         shown = [*self.hidden, *self.visible.values()] if every else list(self.visible.values())
         return sorted(shown, key=lambda item: (item.path, -item.layer))
 
 
 def merged(layers: Sequence[Iterator[Entry]], *, every: bool = False) -> list[Entry]:
-    """Lay layers over each other, as a container sees them.
+    """Merge layers, as a container sees them.
 
     Parameters
     ----------
     layers : sequence of iterator of Entry
         The layers, lowest first. The uppermost is read first.
     every : bool
-        Give the entries that are hidden, and the whiteouts that hide them, as well.
+        Also return hidden entries and whiteouts.
 
     Returns
     -------
     list of Entry
-        By path and, where a path has several entries, the uppermost layer first.
+        By path, and for the same path the uppermost layer first.
     """
     overlay = Overlay()
     for layer in reversed(layers):

@@ -1,7 +1,7 @@
-"""A repository, or one image in it, found and read without a look at the rest of the registry.
+"""Reading one repository, or one image in it, without scanning the rest of the registry.
 
-Where :mod:`regfs.catalog.scan` lists everything, this lists what lies in one repository's directory, and
-reads the manifests that are asked for.
+:mod:`regfs.catalog.scan` lists everything; this module lists the directory of a single repository and reads
+only the manifests that the caller names.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from regfs.layout import (
 )
 
 _DEEPEST = 4
-"""Directories that a repository's name is made of, at most, to be suggested."""
+"""The largest number of directories in the name of a suggested repository."""
 _SHOWN = 4
-"""Tags that are named where one is not there: the nearest, then the last."""
+"""The number of tags that the error for a missing tag names: the most similar, then the last."""
 _WIDEST = 100
-"""Directories that are looked into on each level, at most, for a suggestion."""
+"""The largest number of directories listed on each level to find suggestions."""
 
 
 class Referrer(NamedTuple):
-    """A referrer of a manifest; `how` it refers to it: by its "subject" or by its "tag"."""
+    """A referrer of a manifest; `how` says whether its "subject" or its "tag" names that manifest."""
 
     digest: Digest
     how: Literal["subject", "tag"]
@@ -54,14 +54,14 @@ class Referrer(NamedTuple):
 
 
 class Lookup:
-    """Reads what is asked for.
+    """Reads single repositories and manifests.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     progress : callable, optional
-        Told what goes on, as in a scan.
+        ``progress(stage, done, total)``, called as in a scan.
     """
 
     def __init__(self, source: Source, progress: Progress | None = None) -> None:
@@ -76,9 +76,9 @@ class Lookup:
         Raises
         ------
         UnknownNameError
-            There is no such repository; a near one is suggested.
+            There is no such repository; the error suggests one with a similar name.
         NoRegistryError
-            There is not even a registry.
+            The storage holds no registry.
         """
         tag_files: dict[str, TagFiles] = {}
         for page in self.source.pages(tags_root(repository)):
@@ -106,9 +106,9 @@ class Lookup:
         Raises
         ------
         UnknownNameError
-            There is none; the error lists similar names.
+            There is no such manifest; the error lists similar names.
         AmbiguousDigestError
-            It is the beginning of several digests.
+            Several digests begin with the given one.
         ValueError
             The tag's link is damaged.
         """
@@ -128,40 +128,42 @@ class Lookup:
         if not tag_names:
             text = "no such tag; the repository has none, only manifests by digest"
         else:
-            near = [*difflib.get_close_matches(name.tag, tag_names, _SHOWN), *reversed(tag_names)]
-            near = sorted(list(dict.fromkeys(near))[:_SHOWN])
-            text = f"no such tag; there {'is' if len(tag_names) == 1 else 'are'} {', '.join(near)}"
-            text += f" and {len(tag_names) - len(near):,} more" if len(tag_names) > len(near) else ""
+            similar = [*difflib.get_close_matches(name.tag, tag_names, _SHOWN), *reversed(tag_names)]
+            similar = sorted(list(dict.fromkeys(similar))[:_SHOWN])
+            text = f"no such tag; there {'is' if len(tag_names) == 1 else 'are'} {', '.join(similar)}"
+            text += f" and {len(tag_names) - len(similar):,} more" if len(tag_names) > len(similar) else ""
         raise UnknownNameError(errno.ENOENT, text, str(name))
 
     def _resolve_digest(self, name: Name) -> Digest:
         algorithm, _, beginning = name.digest.rpartition(":")
         root = f"{revisions_root(name.repository)}/{algorithm}"
         try:
-            whole = Digest(algorithm, beginning)
+            digest = Digest(algorithm, beginning)
         except InvalidDigestError:
             pass
         else:
-            if self.source.find(ManifestRevisionLink(name.repository, whole).path):
-                return whole
-        likely = [path.rpartition("/")[2] for path in self.source.directories(root)]
-        likely = sorted(item for item in likely if item.startswith(beginning))
-        if len(likely) == 1:
-            return Digest(algorithm, likely[0])
-        if not likely:
+            if self.source.find(ManifestRevisionLink(name.repository, digest).path):
+                return digest
+        hexes = [path.rpartition("/")[2] for path in self.source.directories(root)]
+        hexes = sorted(hex_ for hex_ in hexes if hex_.startswith(beginning))
+        if len(hexes) == 1:
+            return Digest(algorithm, hexes[0])
+        if not hexes:
             self.check_repository(name.repository)
             text = "no manifest of the repository has this digest"
             raise UnknownNameError(errno.ENOENT, text, str(name))
-        shown = ", ".join(item[:16] for item in likely[:4]) + (", …" if len(likely) > 4 else "")
-        raise AmbiguousDigestError(f"{name}: {len(likely)} digests begin so: {shown}")
+        shown = ", ".join(hex_[:16] for hex_ in hexes[:4]) + (", …" if len(hexes) > 4 else "")
+        raise AmbiguousDigestError(f"{name}: matches {len(hexes)} digests: {shown}")
 
     def check_repository(self, name: str) -> None:
-        """Raise if there is no such repository. One LIST; more where there is none.
+        """Raise if there is no such repository.
+
+        Costs one LIST, and more only if the repository is missing.
 
         Raises
         ------
         UnknownNameError, NoRegistryError
-            As of :meth:`tags`.
+            As :meth:`tags` raises them.
         """
         if any(
             part.rpartition("/")[2].startswith("_") for part in self.source.directories(repository_root(name))
@@ -172,26 +174,26 @@ class Lookup:
         raise unknown_repository(name, self._some_repositories())
 
     def _some_repositories(self) -> list[str]:
-        """Return the names that can be had quickly: a LIST for each directory that is looked into."""
+        """Return the repositories near the root, for suggestions. Costs a LIST per directory."""
         repositories: list[str] = []
         level = [REPOSITORIES]
         for _ in range(_DEEPEST):
-            inside = spread(self.source.directories, level[:_WIDEST])
-            for path, below in zip(level, inside, strict=False):
-                if any(manifest.rpartition("/")[2].startswith("_") for manifest in below):
+            listings = spread(self.source.directories, level[:_WIDEST])
+            for path, directories in zip(level, listings, strict=False):
+                if any(directory.rpartition("/")[2].startswith("_") for directory in directories):
                     repositories.append(path.removeprefix(f"{REPOSITORIES}/"))
             level = [
-                manifest
-                for below in inside
-                for manifest in below
-                if not manifest.rpartition("/")[2].startswith("_")
+                directory
+                for directories in listings
+                for directory in directories
+                if not directory.rpartition("/")[2].startswith("_")
             ]
         return repositories
 
     def complete(self, beginning: str) -> list[str]:
-        """Return what a name may go on with: repositories and their parents (with a slash), or tags.
+        """Return the completions of a name: tags, or repositories and their parents (with a slash).
 
-        For a shell. One LIST; for repositories one more for each that fits.
+        For shell completion. Costs one LIST, and for repositories one more per match.
         """
         repository, colon, _ = beginning.partition(":")
         if colon:
@@ -200,33 +202,33 @@ class Lookup:
             return [name for name in names if name.startswith(beginning)]
         parent = beginning.rpartition("/")[0]
         paths = self.source.directories(f"{REPOSITORIES}/{parent}".rstrip("/"))
-        fitting = [
-            item
-            for item in paths
-            if item.startswith(f"{REPOSITORIES}/{beginning}") and not item.rpartition("/")[2].startswith("_")
+        matches = [
+            path
+            for path in paths
+            if path.startswith(f"{REPOSITORIES}/{beginning}") and not path.rpartition("/")[2].startswith("_")
         ][:_WIDEST]
         completions = []
-        for path, inside in zip(fitting, spread(self.source.directories, fitting), strict=True):
+        for path, directories in zip(matches, spread(self.source.directories, matches), strict=True):
             name = path.removeprefix(f"{REPOSITORIES}/")
-            own = [item.rpartition("/")[2].startswith("_") for item in inside]
-            completions += [name] if any(own) else []
-            completions += [f"{name}/"] if not all(own) else []
+            internal = [directory.rpartition("/")[2].startswith("_") for directory in directories]
+            completions += [name] if any(internal) else []
+            completions += [f"{name}/"] if not all(internal) else []
         return completions
 
     # -- manifests ------------------------------------------------------------------------------------
 
     def revisions(self, repository: str) -> dict[Digest, File]:
-        """Return the manifests that are revisions of a repository."""
-        read_manifests = {}
+        """List the revisions of a repository, with their links."""
+        links = {}
         for page in self.source.pages(revisions_root(repository)):
             for entry in page:
                 spec = parse(entry.path)
                 if isinstance(spec, ManifestRevisionLink):
-                    read_manifests[spec.digest] = File(entry.size, entry.modified)
-        return read_manifests
+                    links[spec.digest] = File(entry.size, entry.modified)
+        return links
 
     def manifests(self, digests: Iterable[Digest]) -> dict[Digest, ReadManifest]:
-        """Read manifests; what is missing or damaged has its `problem`."""
+        """Read manifests; `problem` says why one is missing or damaged."""
         read_manifests: dict[Digest, ReadManifest] = {}
         for digest, content in self.documents(digests, "manifests").items():
             if isinstance(content, str):
@@ -239,7 +241,7 @@ class Lookup:
         return read_manifests
 
     def closure(self, digests: Iterable[Digest]) -> dict[Digest, ReadManifest]:
-        """Read manifests and, where they are indexes, what those lead to; with images' configurations."""
+        """Read manifests, the children of indexes at any depth, and the configurations of images."""
         manifests: dict[Digest, ReadManifest] = {}
         wanted = list(dict.fromkeys(digests))
         while wanted:
@@ -248,15 +250,15 @@ class Lookup:
                 dict.fromkeys(
                     reference.digest
                     for digest in wanted
-                    if (this := manifests[digest].manifest)
-                    for reference in this.references
+                    if (manifest := manifests[digest].manifest)
+                    for reference in manifest.references
                     if reference.relation == "manifest" and reference.digest not in manifests
                 )
             )
         images = {
-            digest: this.config.digest
+            digest: manifest.config.digest
             for digest, read in manifests.items()
-            if (this := read.manifest) and this.kind == "image" and this.config
+            if (manifest := read.manifest) and manifest.kind == "image" and manifest.config
         }
         contents = self.documents(images.values(), "configurations")
         for digest, config in images.items():
@@ -264,42 +266,43 @@ class Lookup:
         return manifests
 
     def present(self, read: Mapping[Digest, ReadManifest]) -> dict[Digest, ReadManifest]:
-        """Return those manifests of a closure that have a blob."""
+        """Return the manifests of a closure whose blobs exist."""
         return {digest: manifest for digest, manifest in read.items() if manifest.problem != MISSING}
 
     def damage(self, repository: str, read: Mapping[Digest, ReadManifest]) -> Damage:
-        """Return what the manifests of a closure refer to and do not have. Nothing is listed.
+        """Return what the manifests of a closure refer to but the repository lacks.
 
-        One HEAD for each distinct layer and configuration, and for the link of each child of an index.
+        Sends a HEAD for each distinct layer and configuration, and for the link of each index's child, and
+        no LIST.
         """
         blobs: dict[Digest, None] = {}
         children: dict[Digest, None] = {}
-        for item in read.values():
-            for reference in item.manifest.references if item.manifest else ():
+        for manifest in read.values():
+            for reference in manifest.manifest.references if manifest.manifest else ():
                 if reference.relation == "manifest":
                     children[reference.digest] = None
                 elif reference.relation != "subject" and not reference.foreign:
                     blobs[reference.digest] = None
-        gone = {child for child in children if child in read and read[child].problem == MISSING}
-        linked = [child for child in children if child not in gone]
-        unlinked = self._lacking({ManifestRevisionLink(repository, child).path: child for child in linked})
-        unlinked = self._lacking({LayerLink(repository, child).path: child for child in unlinked})
-        missing = self._lacking({BlobData(digest).path: digest for digest in blobs})
-        return Damage(missing, gone | unlinked)
+        without_blob = {child for child in children if child in read and read[child].problem == MISSING}
+        with_blob = [child for child in children if child not in without_blob]
+        unlinked = self._missing({ManifestRevisionLink(repository, child).path: child for child in with_blob})
+        unlinked = self._missing({LayerLink(repository, child).path: child for child in unlinked})
+        missing = self._missing({BlobData(digest).path: digest for digest in blobs})
+        return Damage(missing, without_blob | unlinked)
 
-    def _lacking(self, paths: Mapping[str, Digest]) -> set[Digest]:
-        """Return the digests of the paths at which there is no file."""
-        lacking: set[Digest] = set()
+    def _missing(self, paths: Mapping[str, Digest]) -> set[Digest]:
+        """Return the digests whose paths have no file."""
+        missing: set[Digest] = set()
         done = 0
         for batch in batches(paths, lambda _: 0):
             entries = self.source.find_many(batch)
-            lacking.update(paths[path] for path, entry in zip(batch, entries, strict=True) if entry is None)
+            missing.update(paths[path] for path, entry in zip(batch, entries, strict=True) if entry is None)
             done += len(batch)
             self._progress("blobs", done, len(paths))
-        return lacking
+        return missing
 
     def referrers(self, repository: str, digest: Digest) -> list[Referrer]:
-        """Find what is about a manifest: whose subject it is, or that has a tag made of its digest.
+        """List the referrers of a manifest: those with it as their subject, or with a tag made of its digest.
 
         Reads all manifests of the repository.
         """
@@ -313,16 +316,16 @@ class Lookup:
             _point(files := TagFiles(), content)
             if files.target:
                 tagged.setdefault(files.target, tag)
-        read = self.manifests({**dict.fromkeys(tagged), **self.revisions(repository)})
-        found_ = [
-            Referrer(candidate, "tag" if candidate in tagged else "subject", tagged.get(candidate, ""), this)
-            for candidate, this in read.items()
-            if candidate in tagged or (this.manifest and this.manifest.subject == digest)
+        manifests = self.manifests({**dict.fromkeys(tagged), **self.revisions(repository)})
+        referrers = [
+            Referrer(candidate, "tag" if candidate in tagged else "subject", tagged.get(candidate, ""), read)
+            for candidate, read in manifests.items()
+            if candidate in tagged or (read.manifest and read.manifest.subject == digest)
         ]
-        return sorted(found_, key=lambda item: item.digest)
+        return sorted(referrers, key=lambda referrer: referrer.digest)
 
     def links(self, digests: Iterable[Digest]) -> dict[Digest, list[str]]:
-        """Find the repositories that have a link to a layer. Lists the links of the whole registry."""
+        """Return the repositories that link to each layer. Lists the links of the whole registry."""
         repositories: dict[Digest, list[str]] = {digest: [] for digest in digests}
         done = 0
         for page in self.source.pages(REPOSITORIES):
@@ -335,7 +338,7 @@ class Lookup:
         return {digest: sorted(names) for digest, names in repositories.items()}
 
     def documents(self, digests: Iterable[Digest], stage: str) -> dict[Digest, bytes | str]:
-        """Read blobs that are documents; for those that cannot be, why not."""
+        """Read manifests or configurations; where a blob cannot be read, its value is the reason."""
         wanted = list(dict.fromkeys(digests))
         self._progress(stage, 0, len(wanted))
         entries = self.source.find_many([BlobData(digest).path for digest in wanted])
@@ -363,7 +366,7 @@ class Lookup:
         Raises
         ------
         ManifestError
-            It is missing, too large to be one, or has another digest than it should.
+            The document is missing or too large, or its content does not match the digest.
         """
         content = self.documents([digest], "manifests")[digest]
         if isinstance(content, str):
@@ -373,12 +376,14 @@ class Lookup:
         return content
 
     def config_document(self, digest: Digest) -> bytes:
-        """Read the configuration of a manifest as it was pushed; errors are those of :meth:`document`.
+        """Read the configuration of a manifest byte for byte as it was pushed.
 
         Raises
         ------
         ValueError
-            The manifest has no configuration: an index has none.
+            The manifest has no configuration, as an index.
+        ManifestError
+            As :meth:`document` raises it.
         """
         manifest = parse_manifest(self.document(digest))
         if manifest.config is None:
@@ -387,7 +392,7 @@ class Lookup:
 
 
 def _point(files: TagFiles, content: bytes | OSError) -> None:
-    """Set a tag's target from its link."""
+    """Set a tag's target, or its problem, from its link."""
     if isinstance(content, OSError):
         files.current, files.problem = None, "it has no current link"
         return

@@ -1,7 +1,7 @@
-"""Whether a registry's links are lost: there are blobs, and nothing says whose they are.
+"""Detection of lost links: blobs exist, but no link says which repository they belong to.
 
-A registry whose links were lost, or not copied with the blobs, looks like one full of garbage to whoever
-deletes, and like an empty one to whoever reads. So both are warned.
+A registry whose links were lost, or not copied with its blobs, looks full of garbage to a deletion and empty
+to a reader. Both get a warning.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from regfs.catalog.snapshot import Snapshot
     from regfs.catalog.source import Source
 
-_ENOUGH = 50_000
+_MOST_LINKS = 50_000
+"""The number of links that `seem_lost` lists before it gives up."""
 UNTRUE = "the links are in a database, as GitLab's registry keeps them, or lost, or not copied yet"
-"""Why links do not show what is needed."""
+"""The possible reasons why links do not show which blobs are needed."""
 
 
 class LostLinksWarning(UserWarning):
-    """No repository of a registry has a manifest, though there are blobs: the links are lost or elsewhere."""
+    """No repository has a manifest although there are blobs: the links are lost or stored elsewhere."""
 
 
 def without_manifests(snapshot: Snapshot) -> str:
-    """Return the sentence that there are blobs, and that no repository has a manifest; empty if one has."""
+    """Return a sentence if there are blobs but no repository has a manifest, else an empty text."""
     if not snapshot.blobs or any(
         digest in snapshot.blobs
         for repository in snapshot.repositories.values()
@@ -39,19 +40,19 @@ def without_manifests(snapshot: Snapshot) -> str:
 
 
 def lost_links(snapshot: Snapshot) -> str:
-    """Return the sentence of :func:`without_manifests` where the links are lost; else "".
+    """Return the sentence of :func:`without_manifests` if links are lost, else an empty text.
 
-    A registry to which the first image is being pushed has no manifest either. There each blob has a layer
-    link, which no manifest's blob has.
+    A registry that is receiving its first image has no manifest either. But there each blob has a layer
+    link, which a manifest's blob never has.
     """
     layers = {digest for repository in snapshot.repositories.values() for digest in repository.layers}
     return without_manifests(snapshot) if snapshot.blobs.keys() - layers else ""
 
 
 def seem_lost(source: Source) -> bool:
-    """Return whether links seem to be lost, from little: the links up to the first manifest, and some blobs.
+    """Return whether links seem to be lost, judged by a page of blobs and the links up to the first revision.
 
-    Costs two LISTs as a rule. Where 50,000 links and more lead to no manifest, it is not found out.
+    Usually costs two LISTs. Returns False if the first 50,000 links include no revision.
 
     Raises
     ------
@@ -75,18 +76,18 @@ def seem_lost(source: Source) -> bool:
             if isinstance(spec, LayerLink):
                 blobs.discard(spec.digest)
         links += len(page)
-        if links >= _ENOUGH:
+        if links >= _MOST_LINKS:
             return False
     return bool(blobs)
 
 
 def notice(source: Source, snapshot: Snapshot) -> str:
-    """Return the line that warns readers of lost links; empty if none are lost, or they are in a database."""
+    """Return the warning for readers; empty if no links are lost or the metadata is in a database."""
     text = "" if snapshot.database_in_use else lost_links(snapshot)
     return f"{source.url(REPOSITORIES)}: {text}" if text else ""
 
 
 def warn_readers(source: Source, snapshot: Snapshot) -> None:
-    """Log the notice, and show it as a :class:`LostLinksWarning`, if there is one."""
+    """Log the notice, if there is one, and issue it as a :class:`LostLinksWarning`."""
     if text := notice(source, snapshot):
         warn(text, LostLinksWarning)

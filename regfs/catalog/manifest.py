@@ -1,4 +1,4 @@
-"""What a manifest says: its kind, and the content that it refers to. Pure: bytes in, values out.
+"""The parser of manifests: their kind, and the content that they refer to. Pure: bytes in, values out.
 
 Formats: https://github.com/opencontainers/image-spec (manifest.md, image-index.md, config.md) and
 https://distribution.github.io/distribution/spec/ (manifest-v2-2, manifest-v2-1).
@@ -20,7 +20,7 @@ Kind = Literal["image", "index", "artifact", "schema1"]
 Relation = Literal["config", "layer", "manifest", "subject"]
 
 LARGEST = 4 * 2**20
-"""Bytes of the largest manifest that a registry takes (distribution: ``maxManifestBodySize``)."""
+"""The largest manifest in bytes that a registry accepts (distribution: ``maxManifestBodySize``)."""
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -31,10 +31,10 @@ DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 BUILDKIT_CACHE = "application/vnd.buildkit.cacheconfig.v0"
-"""Of the configuration of a build cache, which BuildKit stores as a child of an index, or in a manifest."""
+"""The media type of a build cache's configuration, which BuildKit stores in an index or in a manifest."""
 
 NO_PLATFORM = "unknown/unknown"
-"""What buildx names as the platform of an attestation, so that nobody runs it."""
+"""The platform that buildx states for attestations, so clients do not choose one to run."""
 
 _INDEXES = {OCI_INDEX, DOCKER_LIST}
 _SCHEMA1 = {DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED}
@@ -49,19 +49,19 @@ _FOREIGN = (
     "application/vnd.docker.image.rootfs.foreign.",
 )
 
-# RFC 3339 with any number of digits behind the second, as Go writes it; Python 3.10 reads three or six.
+# RFC 3339 with any number of fractional digits, as Go writes it; Python 3.10 reads three or six.
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)")
 
 
 _LARGEST_NUMBER = 2**63 - 1
-"""A size beyond this is none that a registry could read."""
+"""The largest size that a registry, written in Go, can read."""
 
 
 _SPELLINGS = {
     *("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs", "subject"),
     *("annotations", "fsLayers", "blobSum", "signatures", "payload", "digest", "size", "platform", "urls"),
 }
-"""The fields, of manifests and of descriptors, that are read; and of Docker's first form."""
+"""The fields of manifests (schema 1 included) and descriptors that this module reads."""
 _FIELDS = {name.casefold(): name for name in _SPELLINGS}
 
 
@@ -70,7 +70,7 @@ class ManifestError(ValueError):
 
 
 class MediaTypeError(ManifestError):
-    """A manifest of an unknown kind, so what it needs is unknown."""
+    """A manifest of an unknown media type, so the blobs that it needs are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,18 @@ class Reference:
     Attributes
     ----------
     relation : str
-        "config", "layer" (any other content that is no manifest), "manifest" (a child of an index) or
-        "subject" (what an artifact is about).
+        "config", "layer" (any other blob), "manifest" (a child of an index) or "subject" (the manifest that
+        a referrer is about).
     digest : Digest
-        Its content.
+        The content's digest.
     size : int or None
-        Bytes, as the manifest states; None in schema 1, which does not.
+        Bytes, as the manifest states; None in schema 1, which states no sizes.
     media_type : str
         As the manifest states.
     platform : str
-        Of an index' child, "linux/amd64"; else empty.
+        The platform of an index's child, such as "linux/amd64"; else empty.
     urls : tuple of str
-        Where else the content can be downloaded.
+        Other places to download the content from.
     """
 
     relation: Relation
@@ -103,31 +103,31 @@ class Reference:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is a layer that registries need not have: it may not be distributed, or has URLs.
+        """Whether it is a layer that a registry need not store: a nondistributable one, or one with URLs.
 
-        By the rules of distribution's ``ocimanifesthandler.go`` and ``schema2manifesthandler.go``.
+        The rules are those of distribution's ``ocimanifesthandler.go`` and ``schema2manifesthandler.go``.
         """
         return self.media_type.startswith(_FOREIGN) or (self.relation == "layer" and bool(self.urls))
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest, read.
+    """A parsed manifest.
 
     Attributes
     ----------
     media_type : str
-        As it states, or as its form shows.
+        As the manifest states, or else inferred from its fields.
     kind : str
-        "image", "index" (of manifests, also nested, or of the layers of a build cache), "artifact" (all that
-        is no image to be run) or "schema1" (Docker's first form).
+        "image", "index" (of manifests, also nested, or of a build cache's layers), "artifact" (anything that
+        is not a runnable image) or "schema1" (Docker's first format).
     references : tuple of Reference
-        In its own order: configuration, layers, children, subject.
+        Configuration, layers, children and subject, in the manifest's order.
     artifact_type : str
-        Of an artifact, or of an index that is one: as it states, or its configuration's media type. Else
-        empty.
+        The type that an artifact or an index states, or else its configuration's media type; empty for
+        images.
     annotations : mapping of str to str
-        Its annotations.
+        The manifest's annotations.
     """
 
     media_type: str
@@ -143,27 +143,27 @@ class Manifest:
 
     @property
     def subject(self) -> Digest | None:
-        """The manifest that it refers to as its subject, if any."""
+        """The digest of its subject, if it has one."""
         return next(
             (reference.digest for reference in self.references if reference.relation == "subject"), None
         )
 
     @property
     def kept(self) -> tuple[Digest, ...]:
-        """What it keeps from being collected as garbage (Go: ``References()``): all but the subject."""
+        """The digests that it keeps from garbage collection (Go: ``References()``): all but the subject."""
         return tuple(reference.digest for reference in self.references if reference.relation != "subject")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """The properties in an image's configuration.
+    """The platform and the creation time in an image's configuration.
 
     Attributes
     ----------
     platform : str
-        "linux/amd64", "linux/arm/v7"; empty where it is not stated.
+        Such as "linux/amd64" or "linux/arm/v7"; empty if the configuration states none.
     created : datetime or None
-        Aware, UTC.
+        Timezone-aware, UTC.
     """
 
     platform: str = ""
@@ -171,7 +171,7 @@ class ImageConfig:
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Read a manifest of any form that registries store.
+    """Parse a manifest of any format that registries store.
 
     Parameters
     ----------
@@ -180,16 +180,18 @@ def parse_manifest(data: bytes) -> Manifest:
 
     Raises
     ------
+    MediaTypeError
+        The media type is not that of a manifest.
     ManifestError
-        It is none, or lacks what a garbage collector has to know: which content it needs.
+        The data is not a manifest, or does not say which blobs it needs, which a garbage collector must know.
     """
     document = _folded(_object(data))
     media_type = document.get("mediaType")
     if media_type is not None and not isinstance(media_type, str):
-        raise ManifestError("mediaType is no text")
-    media_type = _printable(media_type or "") or _guess(document)
+        raise ManifestError("mediaType is not a string")
+    media_type = _printable(media_type or "") or _infer_media_type(document)
     annotations = _annotations(document.get("annotations"))
-    # To the registry the version counts for more than the media type.
+    # The registry gives schemaVersion precedence over the media type.
     if media_type in _SCHEMA1 or document.get("schemaVersion") == 1:
         return Manifest(media_type, "schema1", _schema1(document), "", annotations)
     subject = _references("subject", [document["subject"]]) if document.get("subject") else ()
@@ -204,12 +206,12 @@ def parse_manifest(data: bytes) -> Manifest:
         artifact_type = _text(document, "artifactType")
         return Manifest(media_type, "artifact", (*blobs, *subject), artifact_type, annotations)
     if media_type not in (OCI_MANIFEST, DOCKER_MANIFEST):
-        raise MediaTypeError(f"the media type {media_type[:80]!r} is no manifest's")
+        raise MediaTypeError(f"the media type {media_type[:80]!r} is not that of a manifest")
     config = _references("config", [document.get("config")])
     layers = _references("layer", _list(document, "layers"))
     artifact_type = _text(document, "artifactType")
     image = not artifact_type and config[0].media_type in _IMAGE_CONFIGS
-    # BuildKit's attestations have the configuration of an image, but nothing that could be unpacked.
+    # BuildKit's attestations have the configuration of an image, but no layers to unpack.
     image = image and (not layers or any(layer.media_type.startswith(_IMAGE_LAYERS) for layer in layers))
     if not image:
         artifact_type = artifact_type or config[0].media_type
@@ -218,19 +220,19 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def parse_config(data: bytes) -> ImageConfig:
-    """Parse an image's configuration; what is missing or malformed in it is empty.
+    """Parse an image's configuration; missing and malformed fields are left empty.
 
     Raises
     ------
     ManifestError
-        It is no JSON object.
+        The data is not a JSON object.
     """
     document = _object(data)
     return ImageConfig(_platform(document), parse_time(document.get("created")))
 
 
 def parse_time(text: object) -> datetime | None:
-    """Read a time as Go writes it (RFC 3339); aware, UTC. None where it is none, or Go's zero time."""
+    """Parse a time as Go writes it (RFC 3339), in UTC; None if it is malformed or Go's zero time."""
     match = _TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None
@@ -248,22 +250,22 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data, object_pairs_hook=_members)
     except (ValueError, RecursionError) as exc:
-        raise ManifestError("it is no JSON") from exc
+        raise ManifestError("it is not JSON") from exc
     if not isinstance(document, dict):
-        raise ManifestError("it is no JSON object")
+        raise ManifestError("it is not a JSON object")
     return document
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, of which a name may be there several times."""
+    """Return a JSON object's members; a name may occur several times."""
     members = dict(pairs)
     return members if len(members) == len(pairs) else _assigned(pairs)
 
 
 def _assigned(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Assign values to names as Go does (``encoding/json``, ``Unmarshal``), in the order of their last time.
+    """Assign values to names as Go does (``encoding/json``, ``Unmarshal``), ordered by last occurrence.
 
-    Of several values the last one counts; but null changes nothing that is no list.
+    The last of several values counts, except that null replaces only a list.
     """
     members: dict[str, Any] = {}
     for name, value in pairs:
@@ -275,7 +277,7 @@ def _assigned(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _folded(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a JSON object with its fields' names as registries spell them; Go takes them in any case."""
+    """Return a JSON object with the usual spelling of its field names, whose case Go ignores."""
     if document.keys() <= _SPELLINGS:
         return document
     return _assigned((_spelling(name), value) for name, value in document.items())
@@ -283,11 +285,11 @@ def _folded(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _spelling(name: str) -> str:
     spelling = _FIELDS.get(name.casefold(), name)
-    # Python folds some letters to several, and Go does not.
+    # Python folds some letters to several; Go does not.
     return spelling if len(spelling) == len(name) else name
 
 
-def _guess(document: Mapping[str, Any]) -> str:
+def _infer_media_type(document: Mapping[str, Any]) -> str:
     """Infer the media type of a manifest that omits it, as OCI allows."""
     if document.get("manifests") is not None:
         return OCI_INDEX
@@ -297,20 +299,20 @@ def _guess(document: Mapping[str, Any]) -> str:
         return DOCKER_SCHEMA1_SIGNED if "signatures" in document else DOCKER_SCHEMA1
     if "signatures" in document and "payload" in document:
         return DOCKER_SCHEMA1_SIGNED
-    raise ManifestError("it is JSON, but has neither a media type nor the form of a manifest")
+    raise ManifestError("it is JSON, but has neither a media type nor the fields of a manifest")
 
 
 def _schema1(document: Mapping[str, Any]) -> tuple[Reference, ...]:
-    if "payload" in document:  # a JWS with its payload inside
+    if "payload" in document:  # a JSON Web Signature that contains the manifest
         text = document["payload"]
         try:
             payload = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         except (TypeError, ValueError) as exc:
-            raise ManifestError("its payload is no base64") from exc
+            raise ManifestError("its payload is not base64") from exc
         document = _folded(_object(payload))
     layers = document.get("fsLayers")
     if not isinstance(layers, list):
-        raise ManifestError("fsLayers is no list")
+        raise ManifestError("fsLayers is not a list")
     references = []
     for layer in layers:
         digest = _folded(layer).get("blobSum") if isinstance(layer, dict) else None
@@ -319,24 +321,24 @@ def _schema1(document: Mapping[str, Any]) -> tuple[Reference, ...]:
 
 
 def _list(document: Mapping[str, Any], name: str) -> object:
-    """Return a field that has to be there. Go writes an empty list as null, so null is one."""
+    """Return a required list; null counts as an empty one, as Go writes it."""
     value = document.get(name)
     return [] if value is None and name in document else value
 
 
-def _references(relation: Relation, listed: object) -> tuple[Reference, ...]:
-    """Read descriptors. Of the children of an index ("manifest") each is what its media type says."""
-    if not isinstance(listed, list):
-        raise ManifestError(f"its {relation}s are no list")
+def _references(relation: Relation, descriptors: object) -> tuple[Reference, ...]:
+    """Parse descriptors. The relation of an index's child ("manifest") depends on its media type."""
+    if not isinstance(descriptors, list):
+        raise ManifestError(f"its {relation}s are not a list")
     references = []
-    for item in listed:
-        if not isinstance(item, dict):
-            raise ManifestError(f"its {relation} is no descriptor")
-        item = _folded(item)
-        digest, size = _digest(item.get("digest"), relation), item.get("size")
+    for descriptor in descriptors:
+        if not isinstance(descriptor, dict):
+            raise ManifestError(f"its {relation} is not a descriptor")
+        fields = _folded(descriptor)
+        digest, size = _digest(fields.get("digest"), relation), fields.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_NUMBER:
-            raise ManifestError(f"the size of its {relation} {digest} is no number of bytes")
-        media_type, platform = _text(item, "mediaType"), item.get("platform")
+            raise ManifestError(f"the size of its {relation} {digest} is not a number of bytes")
+        media_type, platform = _text(fields, "mediaType"), fields.get("platform")
         references.append(
             Reference(
                 _relation_of_child(media_type) if relation == "manifest" else relation,
@@ -344,17 +346,17 @@ def _references(relation: Relation, listed: object) -> tuple[Reference, ...]:
                 size,
                 media_type,
                 _platform(platform) if isinstance(platform, dict) else "",
-                _urls(item.get("urls")),
+                _urls(fields.get("urls")),
             )
         )
     return tuple(references)
 
 
 def _relation_of_child(media_type: str) -> Relation:
-    """Return what a child is to its index. One without a media type is a manifest, as most are.
+    """Return the relation of an index to its child. A child without a media type counts as a manifest.
 
-    Clients fetch a child of another type as a blob, and registries take an index of blobs: distribution looks
-    for a child by any link of the repository.
+    Clients fetch a child of any other type as a blob. Registries accept an index of blobs: distribution
+    accepts any link of the repository for a child.
     """
     if not media_type or media_type in _MANIFESTS:
         return "manifest"
@@ -366,12 +368,12 @@ def _urls(value: object) -> tuple[str, ...]:
     return tuple(_printable(url) for url in urls if isinstance(url, str))
 
 
-def _digest(text: object, where: str) -> Digest:
+def _digest(text: object, field_name: str) -> Digest:
     try:
         return Digest.parse(text if isinstance(text, str) else "")
     except InvalidDigestError as exc:
-        shown = repr(text[:80]) if isinstance(text, str) else "no text"
-        raise ManifestError(f"the digest of its {where} is none: {shown}") from exc
+        shown = repr(text[:80]) if isinstance(text, str) else "not a string"
+        raise ManifestError(f"the digest of its {field_name} is invalid: {shown}") from exc
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
@@ -380,7 +382,7 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Replace the halves of surrogate pairs, which JSON can spell but no output can encode."""
+    """Replace lone surrogates, which JSON allows but no output can encode."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -389,7 +391,7 @@ def _platform(document: Mapping[str, Any]) -> str:
     return "/".join(part for part in parts if part)
 
 
-def _annotations(found: object) -> Mapping[str, str]:
-    if not isinstance(found, dict):
+def _annotations(value: object) -> Mapping[str, str]:
+    if not isinstance(value, dict):
         return {}
-    return {_printable(name): _printable(value) for name, value in found.items() if isinstance(value, str)}
+    return {_printable(name): _printable(text) for name, text in value.items() if isinstance(text, str)}

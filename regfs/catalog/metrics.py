@@ -1,7 +1,8 @@
-"""A summary as Prometheus' text format, for node exporter's textfile collector.
+"""A summary in Prometheus' text format, for node exporter's textfile collector.
 
-The names are those of :data:`regfs.catalog.summary.FIGURES` behind ``regfs_``. A figure that cannot be known
-has no sample, so that ``absent()`` finds it. Each file has the time of its scan, so that an old one shows.
+A metric's name is ``regfs_`` and the figure's name in :data:`regfs.catalog.summary.FIGURES`. An unknown
+figure has no sample, so ``absent()`` detects it. The time of the scan is a metric too, so an alert can detect
+an outdated file.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ _PLACE = ("bucket", "root")
 _REPOSITORY = {
     "tags": "tags that name a manifest",
     "manifests": "revisions",
-    "logical_bytes": "what the manifests would take if nothing were shared",
-    "stored_bytes": "blobs that the repository needs, each once",
-    "unique_bytes": "of these, what no other repository needs",
-    "shared_bytes": "of these, what another repository needs too",
-    "freed_bytes": "what deleting the repository and collecting garbage would free",
+    "logical_bytes": "bytes of its manifests and their blobs if nothing were shared",
+    "stored_bytes": "bytes of the blobs that it needs, each once",
+    "unique_bytes": "bytes of the blobs that no other repository needs",
+    "shared_bytes": "bytes of the blobs that another repository needs too",
+    "freed_bytes": "bytes that deleting it and collecting garbage would free",
 }
 
 
@@ -38,12 +39,12 @@ def exposition(summary: Summary, bucket: str, root: str, *, per_repository: bool
     bucket, root : str
         The labels of each sample: the bucket and the root directory in it.
     per_repository : bool
-        Add a series for each repository and kind of bytes: as many series as there are repositories.
+        Add the figures of each repository, which multiplies the number of series.
 
     Returns
     -------
     str
-        Gauges with HELP and TYPE; labels' values are escaped.
+        Gauges with HELP and TYPE lines; label values are escaped.
     """
     registry = CollectorRegistry()
 
@@ -54,7 +55,7 @@ def exposition(summary: Summary, bucket: str, root: str, *, per_repository: bool
     for name, value in summary.figures.items():
         if value is not None:
             add(f"{name}{_ENDINGS[FIGURES[name].unit]}", _sentence(name), value)
-    add("orphans_min_age_seconds", "The age from which orphans count.", summary.older_than.total_seconds())
+    add("orphans_min_age_seconds", "The minimum age of orphans.", summary.older_than.total_seconds())
     add("scan_timestamp_seconds", "When the scan began, in Unix time.", summary.taken.timestamp())
     duration = (summary.ended - summary.taken).total_seconds()
     add("scan_duration_seconds", "How long the scan took.", duration)

@@ -1,15 +1,16 @@
-"""Blobs that nothing needs: how a plan to delete them is taken, and how it is applied.
+"""Orphaned blobs: plans to delete them, and the application of such plans.
 
-An orphan is what the registry's own ``garbage-collect`` would delete, by the rule of
-:mod:`regfs.catalog.reach`, but for what a tag needs whose manifest has lost its revision link. To plan is one
-thing and to delete another: a `Plan` can be looked at, kept and applied later, and `apply` believes none of
-it. It looks at everything anew, and once more at all links before each batch that it deletes, and passes over
-what has become of use, was written again, or may be about to be used.
+An orphan is a blob that the registry's own ``garbage-collect`` would delete, by the rule of
+:mod:`regfs.catalog.reach`, except for the blobs that a tag needs although its manifest has lost its revision
+link. Planning and deleting are separate: a `Plan` can be reviewed, saved and applied later. `apply` trusts
+nothing in it. It scans the registry again, lists all links once more before each batch of deletions, and
+skips the blobs that are needed by now, were written again, or may be about to be used.
 
-What remains is what the registry's own collector has for its whole run: a push that asked whether a blob is
-there just before it was deleted, and whose manifest comes just after. An old layer link suffices for that
-and leaves no trace. Here the time is that of one listing of the links and one request. `Applied.lost` lists
-if it happened. To rule it out, set the registry to ``readonly`` meanwhile, as its documentation asks for.
+One race remains, which the registry's own collector has during its whole run: a push checks that a blob
+exists just before the blob is deleted, and writes its manifest just after. With an old layer link the push
+leaves no trace in between. Here the race is limited to the time of one listing of the links and one request,
+and `Applied.lost` reports the blobs that it affected. To rule it out, set the registry to ``readonly`` while
+the plan is applied, as the registry's documentation asks for.
 """
 
 from __future__ import annotations
@@ -64,12 +65,12 @@ __all__ = [
 ]
 
 BATCH = 1000
-"""Blobs that are deleted between two looks at the links; S3 takes as many in one request."""
+"""The number of blobs deleted between two listings of the links: as many as one request to S3 may name."""
 
-_SAME_TIME = timedelta(minutes=5)
-"""Tags written so shortly before the scan are read again before each batch; clocks may differ by less."""
+_CLOCK_SKEW = timedelta(minutes=5)
+"""Tags written less than this before the scan are read again before each batch."""
 
-_ALTERED = "its content is not what its digest promises"
+_ALTERED = "its content does not match its digest"
 
 
 def plan(
@@ -80,21 +81,21 @@ def plan(
     allow_most: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
-    """Plan to delete what nothing needs, unless the links cannot be the truth (:mod:`regfs.catalog.guards`).
+    """Plan the deletion of all orphans, unless the links are unreliable (:mod:`regfs.catalog.guards`).
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     snapshot : Snapshot
-        What a look at it found.
+        A scan of it.
     older_than : timedelta or float, optional
-        Leave out what is younger, a number in seconds: a blob that was written, or linked to a repository,
-        less than that ago may belong to a push that goes on. By default nothing is left out.
+        Leave out blobs that were written, or linked to a repository, less than this ago; a number is in
+        seconds. They may belong to a push in progress. By default no blob is left out.
     allow_most : bool
-        Let the plan name more than half of the blobs or of their bytes.
+        Allow the plan to name more than half of the blobs or of their bytes.
     progress : callable, optional
-        ``progress(stage, done, total)`` is called as the work goes on.
+        ``progress(stage, done, total)``, called as the work proceeds.
 
     Raises
     ------
@@ -103,17 +104,17 @@ def plan(
     regfs.MetadataDatabaseError
         The registry keeps its metadata in a database.
     regfs.catalog.orphans.UnreliableLinksError
-        There are links that cannot be read, no repository has a manifest though there are blobs, or more
-        manifests belong to no repository, or are missing, than belong to one.
+        There are links that cannot be read; or no repository has a manifest although there are blobs; or the
+        manifests that belong to no repository, or are missing, outnumber those that belong to one.
     regfs.catalog.orphans.ExcessivePlanError
-        More than half would go, and `allow_most` is not given.
+        The plan names more than half, and `allow_most` is false.
     OSError
-        A read failed; PermissionError where it cannot be known whether there is a database.
+        A read failed; PermissionError if it is unknown whether there is a database.
     """
     age = timedelta(seconds=older_than) if isinstance(older_than, (int, float)) else older_than
     tagged = _tagged(source, snapshot)
     unneeded = _unneeded(snapshot, tagged)
-    check_database(source, snapshot.database_in_use or None)  # the snapshot may have grown old
+    check_database(source, snapshot.database_in_use or None)  # the snapshot may be outdated
     check_links(source, snapshot, unneeded, progress or (lambda *_: None))
     links, names = _Links(), defaultdict[Digest, list[str]](list)
     for repository in snapshot.repositories.values():
@@ -127,10 +128,10 @@ def plan(
     ]
     younger: list[Orphan] = []
     if age is not None:
-        before = snapshot.started - age
-        younger = [orphan for orphan in orphans if orphan.touched > before]
-        orphans = [orphan for orphan in orphans if orphan.touched <= before]
-    taken = Plan(
+        cutoff = snapshot.started - age
+        younger = [orphan for orphan in orphans if orphan.touched > cutoff]
+        orphans = [orphan for orphan in orphans if orphan.touched <= cutoff]
+    result = Plan(
         place(source),
         snapshot.started,
         age,
@@ -139,22 +140,22 @@ def plan(
         len(younger),
         sum(orphan.size for orphan in younger),
     )
-    if not allow_most and not taken.incomplete:  # which is to be looked at, and says why
+    if not allow_most and not result.incomplete:  # an incomplete plan is for review only
         check_share(snapshot, [orphan.digest for orphan in orphans])
-    return taken
+    return result
 
 
-class _Followed(NamedTuple):
-    """The blobs that manifests need, each with a repository; and the unreadable manifests."""
+class _Needs(NamedTuple):
+    """The blobs that manifests need, each with a repository, and the unreadable manifests."""
 
     needed: dict[Digest, str]
     unreadable: list[str]
 
 
-def _tagged(source: Source, snapshot: Snapshot) -> _Followed:
-    """Follow what tags lead to and is no revision of their repository, though its blob may be there.
+def _tagged(source: Source, snapshot: Snapshot) -> _Needs:
+    """Return the needs of the manifests that tags lead to but that are not revisions of their repository.
 
-    The registry's own collector looks at no tag, and into no child that is no revision: it deletes their
+    The registry's own collector reads neither tags nor children that are not revisions: it deletes their
     blobs, and the image is lost.
     """
     return _follow(
@@ -168,16 +169,16 @@ def _tagged(source: Source, snapshot: Snapshot) -> _Followed:
 
 
 def _unlinked(snapshot: Snapshot, repository: Repository) -> set[Digest]:
-    """Return the manifests that tags lead to, from index to child, and that have no revision link.
+    """Return the manifests without a revision link that tags lead to, directly or through indexes.
 
-    A tag whose link cannot be read leads to all that it has named.
+    A tag with an unreadable link leads to all manifests in its index directory.
     """
     unlinked: set[Digest] = set()
     seen: set[Digest] = set()
     tags = repository.tags.values()
-    waiting = [digest for tag in tags for digest in ([tag.target] if tag.target else tag.index)]
-    while waiting:
-        digest = waiting.pop()
+    pending = [digest for tag in tags for digest in ([tag.target] if tag.target else tag.index)]
+    while pending:
+        digest = pending.pop()
         if digest in seen:
             continue
         seen.add(digest)
@@ -186,21 +187,21 @@ def _unlinked(snapshot: Snapshot, repository: Repository) -> set[Digest]:
             continue
         read = snapshot.manifests.get(digest)
         references = read.manifest.references if read and read.manifest else ()
-        waiting += [reference.digest for reference in references if reference.relation == "manifest"]
+        pending += [reference.digest for reference in references if reference.relation == "manifest"]
     return unlinked
 
 
-def _follow(source: Source, manifests: Mapping[Digest, str]) -> _Followed:
-    """Read manifests, and the children of those that are indexes, as far as their blobs are there.
+def _follow(source: Source, manifests: Mapping[Digest, str]) -> _Needs:
+    """Return the needs of manifests and of the children of indexes, as far as their blobs exist.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     manifests : mapping of Digest to str
-        The repository of each.
+        The repository of each manifest.
     """
-    followed = _Followed({}, [])
+    result = _Needs({}, [])
     level = manifests
     seen: set[Digest] = set()
     while level:
@@ -208,20 +209,20 @@ def _follow(source: Source, manifests: Mapping[Digest, str]) -> _Followed:
         children: dict[Digest, str] = {}
         for digest, read in _manifests(source, level):
             repository = level[digest]
-            followed.needed.setdefault(digest, repository)
+            result.needed.setdefault(digest, repository)
             if read.manifest is None:
-                followed.unreadable.append(f"{digest} in {repository}: {read.problem}")
+                result.unreadable.append(f"{digest} in {repository}: {read.problem}")
                 continue
-            followed.needed.update(dict.fromkeys(read.manifest.kept, repository))
+            result.needed.update(dict.fromkeys(read.manifest.kept, repository))
             for reference in read.manifest.references:
                 if reference.relation == "manifest" and reference.digest not in seen:
                     children[reference.digest] = repository
         level = children
-    return followed
+    return result
 
 
 def _manifests(source: Source, digests: Iterable[Digest]) -> Iterator[tuple[Digest, ReadManifest]]:
-    """Read the manifests that are there; one whose content is not what its digest promises is a problem."""
+    """Read the manifests that exist; content that does not match its digest counts as unreadable."""
     digests = list(digests)
     entries = zip(digests, source.find_many(BlobData(digest).path for digest in digests), strict=True)
     sizes = {digest: entry.size for digest, entry in entries if entry is not None}
@@ -237,7 +238,7 @@ def _manifests(source: Source, digests: Iterable[Digest]) -> Iterator[tuple[Dige
                 yield digest, read
 
 
-def _unneeded(snapshot: Snapshot, tagged: _Followed) -> dict[Digest, File]:
+def _unneeded(snapshot: Snapshot, tagged: _Needs) -> dict[Digest, File]:
     needed = set(tagged.needed)
     for repository in snapshot.repositories.values():
         needed |= needs(snapshot, repository)
@@ -245,7 +246,7 @@ def _unneeded(snapshot: Snapshot, tagged: _Followed) -> dict[Digest, File]:
 
 
 class Skipped(NamedTuple):
-    """A blob, and why it was not deleted (or should not have been)."""
+    """A blob, and why it was not deleted or should not have been."""
 
     digest: Digest
     reason: str
@@ -258,15 +259,15 @@ class Applied:
     Attributes
     ----------
     deleted : tuple of Orphan
-        What was deleted; of a dry run, what would have been.
+        The deleted blobs; in a dry run, those that would have been deleted.
     skipped : tuple of Skipped
-        What was left alone, and why.
+        The blobs that were left alone, and why.
     failed : tuple of Skipped
-        What could not be deleted, and why.
+        The blobs that could not be deleted, and why.
     lost : tuple of Skipped
-        What was deleted, and a push counted on at the same moment: push that image again.
+        The deleted blobs that a concurrent push relied on. Push those images again.
     dry_run : bool
-        Whether nothing was deleted.
+        Whether this was a dry run, which deletes nothing.
     """
 
     deleted: tuple[Orphan, ...]
@@ -277,7 +278,7 @@ class Applied:
 
     @property
     def bytes(self) -> int:
-        """The bytes that were freed."""
+        """The number of bytes freed."""
         return sum(blob.size for blob in self.deleted)
 
 
@@ -290,49 +291,49 @@ def apply(
     deleted: Callable[[Sequence[Orphan]], object] = lambda _: None,
     allow_most: bool = False,
 ) -> Applied:
-    """Delete what a plan names, as far as nothing needs it still.
+    """Delete the blobs of a plan that are still orphans.
 
-    What refuses a plan refuses it here again, by what is in the bucket now and not by what the plan says.
+    The checks of :func:`plan` run again, on the present content of the bucket rather than on the plan's.
 
-    It can be interrupted at any moment and called again. A registry that keeps a cache of blobs must be
-    started anew afterwards, or have its cache emptied, as after its own garbage collection.
+    It may be interrupted at any time and called again. A registry with a cache of blobs must be restarted
+    afterwards, or its cache emptied, as after its own garbage collection.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     plan : Plan
-        Taken of the same place.
+        A plan for the same place.
     progress : callable, optional
-        ``progress(stage, done, total)`` is called as the work goes on.
+        ``progress(stage, done, total)``, called as the work proceeds.
     dry_run : bool
-        Look at everything, and delete nothing.
+        Run all checks, but delete nothing.
     deleted : callable
-        Told of the blobs of each batch once they are deleted; of a dry run, once they would be.
+        Called with the blobs of each batch after their deletion; in a dry run, after the batch's checks.
     allow_most : bool
         Delete even if the plan names more than half of the blobs or of their bytes.
 
     Returns
     -------
     Applied
-        What was deleted and what was not.
+        The deleted blobs and the others.
 
     Raises
     ------
     regfs.catalog.plan.PlanError
-        The plan is of another place.
+        The plan is for another place.
     regfs.catalog.plan.IncompletePlanError
-        A manifest cannot be read, so what it needs is unknown.
+        A manifest cannot be read, so the blobs that it needs are unknown.
     regfs.MetadataDatabaseError
-        The registry keeps its metadata in a database; looked for again before each batch.
+        The registry keeps its metadata in a database; checked again before each batch.
     regfs.catalog.orphans.UnreliableLinksError, regfs.catalog.orphans.ExcessivePlanError
         As :func:`plan` raises them.
     OSError
-        A listing or a read failed. What was deleted before stays so.
+        A listing or a read failed. Earlier batches stay deleted.
     """
     current_place = place(source)
     if plan.place != current_place:
-        raise PlanError(f"the plan is of {plan.place}, not of {current_place}; take a new one")
+        raise PlanError(f"the plan is for {plan.place}, not for {current_place}; create a new one")
     if plan.incomplete:
         raise IncompletePlanError(plan.incomplete)
     progress = progress or (lambda *_: None)
@@ -348,7 +349,7 @@ def apply(
 
 
 def _unreadable(snapshot: Snapshot) -> list[str]:
-    """Return the manifests that keep blobs which cannot be determined."""
+    """Return the unreadable manifests: revisions whose needs are unknown."""
     return [
         f"{digest} in {repository.name}: {problem}"
         for _, repository in sorted(snapshot.repositories.items())
@@ -365,17 +366,17 @@ def _problem(snapshot: Snapshot, digest: Digest) -> str:
 
 
 class _Links:
-    """The number of a blob's layer links, and the time of the newest."""
+    """The number of each blob's layer links, and the time of the newest."""
 
     def __init__(self) -> None:
-        self._found: dict[Digest, tuple[int, datetime]] = {}
+        self._links: dict[Digest, tuple[int, datetime]] = {}
 
     def add(self, digest: Digest, modified: datetime) -> None:
-        count, newest = self._found.get(digest, (0, modified))
-        self._found[digest] = count + 1, max(newest, modified)
+        count, newest = self._links.get(digest, (0, modified))
+        self._links[digest] = count + 1, max(newest, modified)
 
     def of(self, digest: Digest) -> tuple[int, datetime | None]:
-        return self._found.get(digest, (0, None))
+        return self._links.get(digest, (0, None))
 
 
 @dataclass
@@ -385,7 +386,7 @@ class _Application:
     source: Source
     plan: Plan
     now: Snapshot
-    tagged: _Followed
+    tagged: _Needs
     progress: Progress
     dry_run: bool
     report: Callable[[Sequence[Orphan]], object]
@@ -397,27 +398,27 @@ class _Application:
     def run(self) -> Applied:
         orphans = {blob.digest: blob for blob in self.plan.blobs}
         watch = _Watch(self.source, orphans, self.now, self.tagged)
-        del self.now  # it is large, and grows old
+        del self.now  # to free its memory
         total = len(self.plan.blobs)
         stage = "dry run" if self.dry_run else "deleting"
         self.progress(stage, 0, total)
-        for at in range(0, total, BATCH):
+        for start in range(0, total, BATCH):
             before = len(self.deleted)
-            self._batch(self.plan.blobs[at : at + BATCH], watch)
+            self._batch(self.plan.blobs[start : start + BATCH], watch)
             self.report(self.deleted[before:])
-            self.progress(stage, min(at + BATCH, total), total)
+            self.progress(stage, min(start + BATCH, total), total)
         if self.deleted and not self.dry_run:
             self.progress("checking", 0, None)
-            self._look_back(watch)
+            self._check_deleted(watch)
         return Applied(
             tuple(self.deleted), tuple(self.skipped), tuple(self.failed), tuple(self.lost), self.dry_run
         )
 
     def _batch(self, batch: Sequence[Orphan], watch: _Watch) -> None:
         entries = self.source.find_many(_path(blob) for blob in batch)
-        watch.look()  # the last thing before the deletion, but for one small request
+        watch.refresh()  # directly before the deletion, except for one small request
         check_database(self.source, deleted=len(self.deleted))
-        left = []
+        orphans = []
         for orphan, entry in zip(batch, entries, strict=True):
             reason = watch.reason(orphan)
             if entry is None:
@@ -427,15 +428,15 @@ class _Application:
             if reason:
                 self.skipped.append(Skipped(orphan.digest, reason))
             else:
-                left.append(orphan)
+                orphans.append(orphan)
         if self.dry_run:
-            self.deleted += left
+            self.deleted += orphans
         else:
-            self._delete(left)
+            self._delete(orphans)
 
     def _delete(self, batch: list[Orphan]) -> None:
         failure: OSError | None = None
-        for _ in range(2):  # again, as one that has just gone may have stopped the rest
+        for _ in range(2):  # twice, as a blob that has just vanished may have stopped the deletion of others
             if not batch:
                 return
             try:
@@ -450,8 +451,8 @@ class _Application:
             batch = [orphan for orphan, entry in zip(batch, entries, strict=True) if entry is not None]
         self.failed += [Skipped(blob.digest, str(failure)) for blob in batch]
 
-    def _look_back(self, watch: _Watch) -> None:
-        watch.look()
+    def _check_deleted(self, watch: _Watch) -> None:
+        watch.refresh()
         wanted = [blob for blob in self.deleted if blob.digest in watch.needed]
         for orphan, entry in zip(wanted, self.source.find_many(map(_path, wanted)), strict=True):
             if entry is None:
@@ -459,11 +460,9 @@ class _Application:
 
 
 class _Watch:
-    """What has come to need some blobs, as far as is known; `look` makes it known."""
+    """The reasons to keep some of a plan's blobs; `refresh` updates them from the registry's links."""
 
-    def __init__(
-        self, source: Source, orphans: dict[Digest, Orphan], now: Snapshot, tagged: _Followed
-    ) -> None:
+    def __init__(self, source: Source, orphans: dict[Digest, Orphan], now: Snapshot, tagged: _Needs) -> None:
         self.source = source
         self.orphans = orphans
         self.needed: dict[Digest, str] = {}
@@ -477,16 +476,16 @@ class _Watch:
             self._seen.update((repository.name, digest) for digest in readable)
             self._need(repository.name, needs(now, repository))
             for tag, files in repository.tags.items():
-                # One that was written in these seconds may be written again in the same one.
-                if files.current and files.current.modified < now.started - _SAME_TIME:
+                # A tag written just now may be moved again within the same second, the precision of S3.
+                if files.current and files.current.modified < now.started - _CLOCK_SKEW:
                     self._tags[repository.name, tag] = files.current.modified
-        self._need_by_other_names(now)
+        self._need_aliases(now)
 
-    def _need_by_other_names(self, now: Snapshot) -> None:
-        """Spare what layer links lead to that are named otherwise.
+    def _need_aliases(self, now: Snapshot) -> None:
+        """Keep the blobs of layer links whose name is another digest than the blob's.
 
-        A blob that was pushed as ``sha512:...`` is stored by its SHA-256, and nothing but the content of its
-        layer link joins the two. The registry's own collector deletes it, and its images are lost.
+        A blob that was pushed as ``sha512:...`` is stored by its SHA-256, and only the content of its layer
+        link connects the two. The registry's own collector deletes it, and its images are lost.
         """
         links = {
             LayerLink(repository.name, digest).path: repository.name
@@ -497,7 +496,7 @@ class _Watch:
         for batch in batches(links, lambda _: 0):
             for path, content in zip(batch, self.source.read(batch), strict=True):
                 if isinstance(content, bytes):
-                    with contextlib.suppress(InvalidDigestError):  # fsck reports that
+                    with contextlib.suppress(InvalidDigestError):  # fsck reports malformed links
                         self._need(links[path], [parse_link(content)])
 
     def _need(self, repository: str, blobs: Iterable[Digest]) -> None:
@@ -509,8 +508,8 @@ class _Watch:
         for digest, repository in needed.items():
             self._need(repository, [digest])
 
-    def look(self) -> None:
-        """List all links, and read the manifests that are new to a repository or to a tag."""
+    def refresh(self) -> None:
+        """List all links, and read the manifests that are new to a repository or a tag."""
         self._links = _Links()
         new: dict[Digest, list[str]] = {}
         tags: dict[str, str] = {}
@@ -530,25 +529,25 @@ class _Watch:
         self._read_tags(tags)
 
     def _read_tags(self, repositories: Mapping[str, str]) -> None:
-        """Follow tags, by the paths of their links, to the manifests that are not known to be revisions."""
+        """Read tags, given by the paths of their links, and the manifests that are not known revisions."""
         manifests: dict[Digest, str] = {}
         for batch in batches(repositories, lambda _: 0):
             for path, content in zip(batch, self.source.read(batch), strict=True):
                 if isinstance(content, bytes):
-                    with contextlib.suppress(InvalidDigestError):  # fsck reports that
+                    with contextlib.suppress(InvalidDigestError):  # fsck reports malformed links
                         digest = parse_link(content)
                         if (repositories[path], digest) not in self._seen:
                             manifests[digest] = repositories[path]
-        followed = _follow(self.source, manifests)
-        self._keep(followed.needed)
-        if followed.unreadable:
+        needed, unreadable = _follow(self.source, manifests)
+        self._keep(needed)
+        if unreadable:
             reason = "a tag names a manifest whose needs are unknown"
-            self.blind = self.blind or f"{reason}: {followed.unreadable[0]}"
+            self.blind = self.blind or f"{reason}: {unreadable[0]}"
 
     def _read(self, digest: Digest, names: list[str]) -> None:
         for name in names:
             self._need(name, [digest])
-        for _, read in _manifests(self.source, [digest]):  # a link to nothing keeps nothing, so far
+        for _, read in _manifests(self.source, [digest]):  # a link whose manifest is missing keeps nothing
             if read.manifest is None:
                 reason = f"{digest} has become a manifest of {names[0]}, and what it needs is unknown"
                 self.blind = f"{reason}: {read.problem}"
@@ -558,14 +557,14 @@ class _Watch:
                 self._seen.add((name, digest))
 
     def reason(self, orphan: Orphan) -> str:
-        """Return why a blob must not be deleted, or an empty text."""
+        """Return why a blob must not be deleted; empty if it may be."""
         if orphan.digest in self.needed:
             return f"{self.needed[orphan.digest]} needs it again"
         if self.blind:
             return self.blind
         count, newest = self._links.of(orphan.digest)
         if newest is not None and (count > orphan.links or orphan.linked is None or newest > orphan.linked):
-            return "a repository was linked to it since the plan: a push may be on its way"
+            return "a repository has linked to it since the plan: a push may be in progress"
         return ""
 
 
@@ -574,5 +573,5 @@ def _path(orphan: Orphan) -> str:
 
 
 def _seconds(moment: datetime) -> int:
-    """Round a time down to the seconds of a HEAD; a listing may have more."""
+    """Round a time down to seconds, the precision of a HEAD; a listing may have more."""
     return int(moment.astimezone(timezone.utc).timestamp())

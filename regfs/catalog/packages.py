@@ -1,8 +1,8 @@
-"""The packages that a distribution's databases in an image say are installed: dpkg, apk, rpm.
+"""The installed packages of an image, read from its package database: dpkg, apk, rpm.
 
 Formats: https://www.debian.org/doc/debian-policy/ch-controlfields.html (dpkg),
 https://wiki.alpinelinux.org/wiki/Apk_spec (apk), https://rpm.org/docs/4.20.x/manual/format_header.html and
-rpm's lib/backend/sqlite.c (rpm). A database comes out of an image and is as hostile as that.
+rpm's lib/backend/sqlite.c (rpm). Databases come from images and are untrusted input.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from urllib.parse import quote
 Manager: TypeAlias = Literal["dpkg", "apk", "rpm"]
 
 LARGEST = 512 * 2**20
-"""Bytes of a database that is read, at most."""
+"""The largest database, in bytes, that is read."""
 _STATUS = "/var/lib/dpkg/status"
 _APK = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 _RPM_DIRECTORIES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm")
@@ -30,20 +30,20 @@ _RPM_UNREADABLE = {
     "Packages": "is in rpm's format BerkeleyDB, which cannot be read here; only sqlite can",
     "rpmdb.sqlite-wal": "holds changes to the database beside it that are not read here",
 }
-"""Files of rpm's databases, and why the packages in them are unknown. rpm leaves an empty -wal."""
+"""Files of rpm's databases that cannot be read, and why. rpm leaves an empty -wal, which does not count."""
 _MOST_ENTRIES, _LARGEST_HEADER = 2**16, 256 * 2**20
-"""What rpm itself takes for a sound header, at most."""
+"""rpm's own limits for a header: its entries, and its bytes."""
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH = 1000, 1001, 1002, 1003, 1022
 _INT32, _STRING, _STRING_ARRAY, _I18NSTRING = 4, 6, 8, 9
 _TABLE = re.compile(
     r"CREATE TABLE ['\"]?Packages['\"]? "
     r"\(hnum INTEGER PRIMARY KEY AUTOINCREMENT, ?blob BLOB NOT NULL\)"
 )
-"""As rpm's sqlite backend creates it."""
+"""The table as rpm's sqlite backend creates it."""
 
 
 class DatabaseError(ValueError):
-    """A database of packages cannot be read."""
+    """A package database cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,9 +55,9 @@ class Package:
     manager : str
         "dpkg", "apk" or "rpm".
     name, architecture : str
-        The architecture is empty where the database has none.
+        The architecture is empty if the database states none.
     version : str
-        With epoch and release where there are any, as "1:2.3-4".
+        Includes epoch and release if there are any, as in "1:2.3-4".
     """
 
     manager: Manager
@@ -68,7 +68,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class PackageChange:
-    """A package that came, went, or has another version; several versions may be installed at once."""
+    """A package that was added, removed or changed; several versions may be installed at once."""
 
     manager: Manager
     name: str
@@ -79,7 +79,7 @@ class PackageChange:
 
 
 def manager_of(path: str) -> Manager | None:
-    """Return whose database a file of an image is, or belongs to; None if it is none."""
+    """Return the manager whose database a file in an image belongs to, or None."""
     directory, name = posixpath.split(path)
     if path == _STATUS or (directory == f"{_STATUS}.d" and not name.endswith(".md5sums")):
         return "dpkg"
@@ -90,19 +90,19 @@ def manager_of(path: str) -> Manager | None:
 
 
 def read_database(path: str, file: str) -> list[Package]:
-    """Read the packages of a database.
+    """Read the installed packages from a database.
 
     Parameters
     ----------
     path : str
-        Its path in the image, which says what it is; see `manager_of`.
+        The database's path in the image, which determines its format; see `manager_of`.
     file : str
-        A local copy of it.
+        A local copy of the database.
 
     Raises
     ------
     DatabaseError
-        It is damaged, or of a format that cannot be read here.
+        The database is damaged, or its format is not supported.
     OSError
         The copy cannot be read.
     """
@@ -120,7 +120,7 @@ def read_database(path: str, file: str) -> list[Package]:
 
 def _dpkg(lines: Iterable[str]) -> Iterator[Package]:
     for fields in _stanzas(lines, ": "):
-        # Distroless images leave the field out: what they list is installed.
+        # Distroless images leave out the field and list installed packages only.
         installed = fields.get("Status", "installed").split()[-1:] == ["installed"]
         if installed and "Package" in fields:
             yield Package(
@@ -135,7 +135,7 @@ def _apk(lines: Iterable[str]) -> Iterator[Package]:
 
 
 def _stanzas(lines: Iterable[str], separator: str) -> Iterator[dict[str, str]]:
-    """Read paragraphs of fields, of which the first of a name counts; lines that go on are left out."""
+    """Yield the fields of each paragraph; repeated fields and continuation lines are ignored."""
     fields: dict[str, str] = {}
     for line in lines:
         line = line.rstrip("\n")
@@ -144,24 +144,24 @@ def _stanzas(lines: Iterable[str], separator: str) -> Iterator[dict[str, str]]:
                 yield fields
             fields = {}
         elif not line[0].isspace():
-            name, found, value = line.partition(separator)
-            if found:
+            name, delimiter, value = line.partition(separator)
+            if delimiter:
                 fields.setdefault(name, value.strip())
     if fields:
         yield fields
 
 
 def _rpm(file: str) -> Iterator[Package]:
-    # immutable: neither locks nor a write-ahead log are looked for beside the copy.
+    # immutable: sqlite uses neither locks nor a write-ahead log beside the copy.
     with closing(sqlite3.connect(f"file:{quote(file)}?mode=ro&immutable=1", uri=True)) as database:
         database.execute("PRAGMA trusted_schema=OFF")
         schema = database.execute("SELECT sql FROM sqlite_master WHERE name='Packages' AND type='table'")
-        # A view, a virtual table or a computed column would run what the image wants.
+        # A view, a virtual table or a computed column could run code of the image's choice.
         if not _TABLE.fullmatch((schema.fetchone() or ("",))[0] or ""):
-            raise DatabaseError("it has no table of packages as rpm makes it")
+            raise DatabaseError("it has no table of packages as rpm creates it")
         for (blob,) in database.execute("SELECT blob FROM Packages ORDER BY hnum"):
             if not isinstance(blob, bytes):
-                raise DatabaseError("a header is no blob")
+                raise DatabaseError("a header is not a blob")
             tags = _header(blob)
             if _NAME not in tags:
                 raise DatabaseError("a header has no name")
@@ -172,15 +172,15 @@ def _rpm(file: str) -> Iterator[Package]:
 
 
 def _header(blob: bytes) -> Mapping[int, str]:
-    """Read the tags of an rpm header that are of interest.
+    """Parse the name, version, release, epoch and architecture in an rpm header, by tag.
 
-    It is two counts, of the index' entries and of the store's bytes, the index, and the store; each entry is
-    a tag, a type, an offset in the store and a count. All numbers are big-endian.
+    A header is the number of index entries, the number of bytes in the store, the index and the store. An
+    index entry is a tag, a type, an offset in the store and a count. All numbers are big-endian.
     """
     try:
         entries, length = struct.unpack_from(">2I", blob)
         if entries > _MOST_ENTRIES or length > _LARGEST_HEADER or len(blob) < 8 + 16 * entries + length:
-            raise DatabaseError("a header is cut short, or larger than one may be")
+            raise DatabaseError("a header is truncated or too large")
         index = struct.iter_unpack(">2IiI", blob[8 : 8 + 16 * entries])
         store = blob[8 + 16 * entries :]
         tags = {}
@@ -189,7 +189,7 @@ def _header(blob: bytes) -> Mapping[int, str]:
                 tags[tag] = str(struct.unpack_from(">I", store, offset)[0])
             elif tag in (_NAME, _VERSION, _RELEASE, _ARCH) and kind in (_STRING, _STRING_ARRAY, _I18NSTRING):
                 if not 0 <= offset < length:
-                    raise DatabaseError("a header's index leads out of it")
+                    raise DatabaseError("a header's index points outside of the header")
                 tags[tag] = store[offset : store.index(b"\0", offset)].decode("utf-8", "replace")
     except (struct.error, ValueError) as exc:
         if isinstance(exc, DatabaseError):
@@ -199,16 +199,16 @@ def _header(blob: bytes) -> Mapping[int, str]:
 
 
 def compare_packages(old: Iterable[Package], new: Iterable[Package]) -> list[PackageChange]:
-    """Return the packages that came, went or changed, by manager, name and architecture."""
-    before, after = _versions(old), _versions(new)
+    """Return the packages that were added, removed or changed, by manager, name and architecture."""
+    old_versions, new_versions = _versions(old), _versions(new)
     changes = []
-    for key in sorted(before.keys() | after.keys()):
-        was, now = before.get(key, ()), after.get(key, ())
-        if was != now:
-            kind: Literal["added", "removed", "changed"] = "changed" if was and now else "added"
-            if not now:
+    for key in sorted(old_versions.keys() | new_versions.keys()):
+        before, after = old_versions.get(key, ()), new_versions.get(key, ())
+        if before != after:
+            kind: Literal["added", "removed", "changed"] = "changed" if before and after else "added"
+            if not after:
                 kind = "removed"
-            changes.append(PackageChange(*key, kind, was, now))
+            changes.append(PackageChange(*key, kind, before, after))
     return changes
 
 

@@ -1,7 +1,7 @@
-"""A plan to delete orphaned blobs, as a value and as a file. Nothing is deleted here.
+"""A plan to delete orphaned blobs, as a value and as a file. This module deletes nothing.
 
-A plan's file is JSON, one blob a line. It holds no secret, and no path: a blob is named by its digest, so
-that no file can lead out of the directory of blobs.
+A plan's file is JSON, with a line for each blob. It holds no secrets and no paths: blobs are identified by
+digest, so a tampered file cannot name anything outside of the directory of blobs.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from regfs.layout import ROOT, Digest, check_repository
 
 FORMAT = "regfs orphans"
 VERSION = 2
-"""Plans of version 1, which name no repositories, are read as well."""
+"""The version that `Plan.save` writes. `Plan.load` also reads version 1, which names no repositories."""
 
 
 class PlanError(ValueError):
-    """Not a plan, a damaged one, or one for another place."""
+    """A file is not a plan, or the plan is damaged or for another place."""
 
 
 class IncompletePlanError(PlanError):
-    """Manifests cannot be read, so which blobs they need is unknown.
+    """Manifests cannot be read, so the blobs that they need are unknown.
 
     Attributes
     ----------
     manifests : tuple of str
-        Which, where, and why not.
+        For each manifest its digest, its repository and the problem.
     """
 
     def __init__(self, manifests: Sequence[str]) -> None:
@@ -59,11 +59,11 @@ class Orphan:
     modified : datetime
         When it was written, UTC.
     links : int
-        How many repositories have a layer link to it; such a link keeps nothing alive.
+        The number of repositories with a layer link to it. A layer link alone keeps no blob.
     linked : datetime or None
-        When the newest of them was written, UTC.
+        When the newest of these links was written, UTC.
     repositories : tuple of str
-        Those repositories, by name; unknown, and empty, in a plan of version 1.
+        The names of these repositories, sorted; empty in a plan of version 1, which does not have them.
     """
 
     digest: Digest
@@ -81,29 +81,29 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The blobs that may be deleted, and the time of the scan.
+    """The blobs that may be deleted, with the place and time of the scan.
 
     Attributes
     ----------
     place : str
-        Where: URL, root directory and endpoint.
+        The registry's URL, root directory and endpoint.
     taken : datetime
-        When the look began that it is the result of, UTC.
+        When the scan began, UTC.
     older_than : timedelta or None
-        What was written or linked less than that before is not in it.
+        The minimum age of the blobs: the plan leaves out those written or linked more recently.
     blobs : tuple of Orphan
         By digest.
     incomplete : tuple of str
-        Manifests that could not be read. What they need is unknown, and may be in the plan: such a plan
-        is to be looked at, not to be applied.
+        Manifests that could not be read. The blobs that they need are unknown and may be in the plan, so
+        such a plan can be reviewed but not applied.
     younger, younger_bytes : int
-        How many blobs nothing needs either but were left out for their age, and their size; 0 in a plan
-        that was read from a file, which does not keep it.
+        The number and the bytes of the orphans that were left out for their age; 0 in a plan read from a
+        file, which does not have them.
 
     Raises
     ------
     ValueError
-        A blob is in it twice, or is younger than it should be; or the age is negative.
+        A blob is listed twice or is younger than `older_than`; or the age is negative.
     """
 
     place: str
@@ -120,23 +120,23 @@ class Plan:
         seen: set[Digest] = set()
         for blob in self.blobs:
             if blob.digest in seen:
-                raise ValueError(f"{blob.digest} is in it twice")
+                raise ValueError(f"{blob.digest} is listed twice")
             seen.add(blob.digest)
             if self.older_than is not None and blob.touched > self.taken - self.older_than:
                 raise ValueError(f"{blob.digest} is younger than the plan's age")
 
     @property
     def bytes(self) -> int:
-        """The bytes that it would free."""
+        """The number of bytes that it would free."""
         return sum(blob.size for blob in self.blobs)
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """Write it to a file, whole or not at all; only its owner may read it.
+        """Write the plan to a file, atomically; only the file's owner may read it.
 
         Raises
         ------
         OSError
-            It cannot be written.
+            The file cannot be written.
         """
         head = {
             "format": FORMAT,
@@ -151,34 +151,34 @@ class Plan:
         with replacing(file, private=True) as out:
             out.write(json.dumps(head, indent=1)[:-2].encode() + b',\n "blobs": [')
             for number, blob in enumerate(self.blobs):
-                out.write(f"{',' if number else ''}\n  {json.dumps(_written(blob))}".encode())
+                out.write(f"{',' if number else ''}\n  {json.dumps(_to_json(blob))}".encode())
             out.write(b"\n ]\n}\n")
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Plan:
-        """Read it back.
+        """Read a plan from a file.
 
         Raises
         ------
         PlanError
-            It is no plan, not one of this version, or a damaged one.
+            The file is not a plan, is damaged or has an unknown version.
         OSError
-            It cannot be read.
+            The file cannot be read.
         """
         with open(file, "rb") as stream:
             data = stream.read()
         try:
             return _plan(json.loads(data))
         except (ValueError, OverflowError, RecursionError) as exc:
-            why = "it is no JSON" if isinstance(exc, (json.JSONDecodeError, UnicodeError)) else exc
-            reason = "it is nested too deeply" if isinstance(exc, RecursionError) else why
-            raise PlanError(f"plan {os.fspath(file)}: {reason!s:.300}; take a new one") from exc
+            reason = "it is not JSON" if isinstance(exc, (json.JSONDecodeError, UnicodeError)) else str(exc)
+            reason = "it is nested too deeply" if isinstance(exc, RecursionError) else reason
+            raise PlanError(f"plan {os.fspath(file)}: {reason:.300}; create a new one") from exc
 
 
 def place(source: Source) -> str:
-    """Return the place of a plan: its URL with root directory and endpoint. No secret is in it.
+    """Return the place for a plan: the URL with root directory and endpoint, without secrets.
 
-    Of a storage driver that has no filesystem it is the path alone: plans of two of them look alike.
+    For a storage driver without a filesystem it is only the path, which does not distinguish two of them.
     """
     fs, path = source.fs, ROOT
     if fs is None:
@@ -194,7 +194,7 @@ def place(source: Source) -> str:
     return str(fs.unstrip_protocol(path)) + (f"?{query}" if query else "")
 
 
-def _written(orphan: Orphan) -> dict[str, Any]:
+def _to_json(orphan: Orphan) -> dict[str, Any]:
     return {
         "digest": str(orphan.digest),
         "size": orphan.size,
@@ -212,76 +212,76 @@ _BLOB[2] = {*_BLOB[1], "repositories"}
 
 def _plan(document: Any) -> Plan:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ValueError("it is no plan of orphaned blobs")
+        raise ValueError("it is not a plan of orphaned blobs")
     version = document.get("version")
     if type(version) is not int or version not in _BLOB:
-        raise ValueError(f"it is of version {version!r:.20}, not {VERSION}")
+        raise ValueError(f"its version is {version!r:.20}, not {VERSION}")
     _keys(document, _HEAD, "it")
     older = document["older_than"]
     if older is not None and (type(older) not in (int, float) or not math.isfinite(older)):
-        raise ValueError("its older_than is no number of seconds")
+        raise ValueError("its older_than is not a number of seconds")
     if not isinstance(document["blobs"], list):
-        raise ValueError("its blobs are no list")
+        raise ValueError("its blobs are not a list")
     incomplete = document["incomplete"]
-    if not isinstance(incomplete, list) or not all(isinstance(item, str) for item in incomplete):
-        raise ValueError("its incomplete is no list of texts")
+    if not isinstance(incomplete, list) or not all(isinstance(manifest, str) for manifest in incomplete):
+        raise ValueError("its incomplete is not a list of strings")
     if not isinstance(document["place"], str):
-        raise ValueError("its place is no text")
+        raise ValueError("its place is not a string")
     plan = Plan(
         document["place"],
         _time(document["taken"], "its taken"),
         None if older is None else timedelta(seconds=older),
-        tuple(_orphan(blob, f"blob {at}", version) for at, blob in enumerate(document["blobs"], 1)),
+        tuple(_orphan(blob, f"blob {number}", version) for number, blob in enumerate(document["blobs"], 1)),
         tuple(incomplete),
     )
     if document["count"] != len(plan.blobs) or document["bytes"] != plan.bytes:
-        raise ValueError("its blobs are not as many, or not as large, as it states")
+        raise ValueError("its count or bytes do not match its blobs")
     return plan
 
 
-def _orphan(item: Any, where: str, version: int) -> Orphan:
-    if not isinstance(item, dict):
-        raise ValueError(f"{where} is no object")
-    _keys(item, _BLOB[version], where)
-    if not isinstance(item["digest"], str):
-        raise ValueError(f"the digest of {where} is no text")
-    linked = None if item["linked"] is None else _time(item["linked"], f"the linked of {where}")
-    links = _count(item["links"], f"the links of {where}")
+def _orphan(blob: Any, name: str, version: int) -> Orphan:
+    if not isinstance(blob, dict):
+        raise ValueError(f"{name} is not an object")
+    _keys(blob, _BLOB[version], name)
+    if not isinstance(blob["digest"], str):
+        raise ValueError(f"the digest of {name} is not a string")
+    linked = None if blob["linked"] is None else _time(blob["linked"], f"the linked of {name}")
+    links = _count(blob["links"], f"the links of {name}")
     if (links > 0) != (linked is not None):
-        raise ValueError(f"links and linked of {where} contradict each other")
-    names = item.get("repositories", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"the repositories of {where} are no list of texts")
-    if len(names) > links:
-        raise ValueError(f"links and repositories of {where} contradict each other")
+        raise ValueError(f"links and linked of {name} contradict each other")
+    repositories = blob.get("repositories", [])
+    if not isinstance(repositories, list) or not all(isinstance(item, str) for item in repositories):
+        raise ValueError(f"the repositories of {name} are not a list of strings")
+    if len(repositories) > links:
+        raise ValueError(f"links and repositories of {name} contradict each other")
     return Orphan(
-        Digest.parse(item["digest"]),
-        _count(item["size"], f"the size of {where}"),
-        _time(item["modified"], f"the modified of {where}"),
+        Digest.parse(blob["digest"]),
+        _count(blob["size"], f"the size of {name}"),
+        _time(blob["modified"], f"the modified of {name}"),
         links,
         linked,
-        tuple(check_repository(name) for name in names),
+        tuple(check_repository(repository) for repository in repositories),
     )
 
 
-def _keys(document: Mapping[str, Any], expected: set[str], where: str) -> None:
-    if lacking := sorted(expected - document.keys()):
-        raise ValueError(f"{where} lacks {lacking[0]}")
-    if strange := sorted(document.keys() - expected):
-        raise ValueError(f"{where} has {strange[0]!r:.40}, which no plan has")
+def _keys(document: Mapping[str, Any], expected: set[str], name: str) -> None:
+    if missing := sorted(expected - document.keys()):
+        raise ValueError(f"{name} lacks {missing[0]}")
+    if unknown := sorted(document.keys() - expected):
+        raise ValueError(f"{name} has {unknown[0]!r:.40}, an unknown field")
 
 
-def _count(value: Any, where: str) -> int:
+def _count(value: Any, name: str) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{where} is no number from 0")
+        raise ValueError(f"{name} is not a whole number from 0")
     return value
 
 
-def _time(value: Any, where: str) -> datetime:
+def _time(value: Any, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise ValueError(f"{where} is no time with its zone")
+        raise ValueError(f"{name} is not a time with a time zone")
     return moment

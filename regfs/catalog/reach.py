@@ -1,4 +1,4 @@
-"""What manifests lead to: what the registry's own collector keeps, and the size of it. Pure."""
+"""The blobs that manifests keep, by the rule of the registry's garbage collector, and their size. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def needs(snapshot: Snapshot, repository: Repository) -> set[Digest]:
-    """Return the blobs that a repository keeps, present or missing.
+    """Return the digests of the blobs that a repository keeps, present or missing.
 
-    By the rule of the registry's garbage collector (distribution: ``garbagecollect.go``,
-    ``MarkAndSweep``): each manifest that is a revision of the repository and exists, and what that refers
-    to. A layer's link keeps nothing, and nobody looks into an index' child that is no revision itself.
+    By the rule of the registry's garbage collector (distribution: ``garbagecollect.go``, ``MarkAndSweep``),
+    these are the repository's existing revisions and the blobs that they refer to. A layer link keeps
+    nothing, and the children of an index count only if they are revisions themselves.
     """
     digests: set[Digest] = set()
     for digest in repository.revisions:
@@ -29,25 +29,28 @@ def needs(snapshot: Snapshot, repository: Repository) -> set[Digest]:
 
 
 def size_of(digest: Digest, read: Mapping[Digest, ReadManifest]) -> int:
-    """Return the bytes of a manifest and all that it leads to, each content once, as the manifests state.
+    """Return the size of a manifest with everything below it, in bytes.
+
+    Each blob counts once, with the size that the manifests state.
 
     Parameters
     ----------
     digest : Digest
         The manifest.
     read : mapping of Digest to ReadManifest
-        Its closure.
+        The manifest and, below an index, its children at any depth.
     """
     sizes: dict[Digest, int] = {}
-    waiting = [digest]
-    while waiting:
-        candidate = waiting.pop()
-        if candidate in sizes or candidate not in read:
+    pending = [digest]
+    while pending:
+        current = pending.pop()
+        if current in sizes or current not in read:
             continue
-        sizes[candidate] = read[candidate].size
-        for reference in this.references if (this := read[candidate].manifest) else ():
+        sizes[current] = read[current].size
+        manifest = read[current].manifest
+        for reference in manifest.references if manifest else ():
             if reference.relation == "manifest":
-                waiting.append(reference.digest)
+                pending.append(reference.digest)
             elif reference.relation != "subject":
                 sizes.setdefault(reference.digest, reference.size or 0)
     return sum(sizes.values())

@@ -1,4 +1,4 @@
-"""How the files of a registry are read: in groups of a bounded size, and what their bytes mean. Pure."""
+"""Helpers for reading a registry's files: batches of bounded size, and the parsing of manifests. Pure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 _BATCH_FILES = 512
 _BATCH_BYTES = 32 * 2**20
-"""What is read at once, at most."""
+"""The largest batch, in files and in bytes."""
 
 
 def too_large(size: int) -> ReadManifest:
-    """Return what stands for a manifest that is larger than one may be, and is not read."""
+    """Return the result for a manifest that exceeds the size limit and is not read."""
     problem = f"it has {size} bytes, more than a registry takes for a manifest ({LARGEST})"
     return ReadManifest(size, problem=problem, fault="large", refusal=problem)
 
 
 def understand(content: bytes) -> ReadManifest:
-    """Parse a manifest, or return what is wrong with it."""
+    """Parse a manifest; `problem` says what is wrong with an invalid one."""
     refused = refusal(content)
     try:
         return ReadManifest(len(content), parse_manifest(content), refusal=refused)
@@ -37,19 +37,19 @@ def understand(content: bytes) -> ReadManifest:
 
 
 def altered(digest: Digest, content: bytes) -> bool:
-    """Return whether some content is not what its digest promises, if that can be computed."""
+    """Return whether content does not match its digest; False if the algorithm is not supported."""
     return digest.algorithm in ALGORITHMS and hashlib.new(digest.algorithm, content).hexdigest() != digest.hex
 
 
 def batches(paths: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
-    """Yield paths in groups that can be read at once; ``size(path)`` returns the bytes of each."""
+    """Yield paths in batches to be read at once; ``size(path)`` returns a file's size in bytes."""
     batch: list[str] = []
-    held = 0
+    batch_bytes = 0
     for path in paths:
-        held += size(path)
-        if batch and (len(batch) == _BATCH_FILES or held > _BATCH_BYTES):
+        batch_bytes += size(path)
+        if batch and (len(batch) == _BATCH_FILES or batch_bytes > _BATCH_BYTES):
             yield batch
-            batch, held = [], size(path)
+            batch, batch_bytes = [], size(path)
         batch.append(path)
     if batch:
         yield batch

@@ -1,4 +1,4 @@
-"""The records of a catalog: one row each, with what is known of one thing. Pure."""
+"""The records of a catalog: repositories, tags, manifests, references, blobs, uploads and links. Pure."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ class RepositoryRecord:
     Attributes
     ----------
     repository : str
-        Its name.
+        The repository's name.
     tags, manifests, layers, uploads : int
-        How many of each: tags, revisions, links to layers and configurations, unfinished uploads.
+        The numbers of its tags, of its revisions, of its links to layers and configurations, and of its
+        unfinished uploads.
     files : int
-        Its own files: links, and what uploads hold as objects. Blobs belong to the registry.
+        The number of its own files: links, and the objects of uploads. Blobs belong to the registry.
     stored_bytes : int
-        The blobs that it needs, each once, as of :class:`~regfs.catalog.usage.RepositoryUsage`.
+        Bytes of the blobs that it needs, each once, as in :class:`~regfs.catalog.usage.RepositoryUsage`.
     link_bytes, upload_bytes : int
-        Its links, and what its unfinished uploads hold as files.
+        Bytes of its links, and of the objects of its unfinished uploads.
     pending_bytes : int or None
-        The parts of its unfinished uploads, which no listing shows; None where the service does not let us
-        ask for them.
+        Bytes of the parts of its unfinished uploads, which no listing shows; None if the service forbids
+        listing them.
     modified : datetime or None
         When one of its files was last written, UTC.
     """
@@ -46,7 +47,7 @@ class RepositoryRecord:
 
     @property
     def name(self) -> str:
-        """The repository's name, as earlier versions called it."""
+        """The repository's name; earlier versions had only this attribute."""
         return self.repository
 
 
@@ -58,13 +59,14 @@ class TagRecord:
     ----------
     repository, name : str
     digest : Digest or None
-        The manifest that it names now; None where `problem` says why it names none.
+        The manifest that it names now; None if the tag is broken.
     modified : datetime or None
         When it was last moved, UTC.
     history : tuple of (Digest, datetime)
-        What it names or has named, and since when (UTC), the oldest first; from its index.
+        The manifests that it names or has named, each with the time (UTC) at which it was last moved there,
+        the oldest first; from its index directory.
     problem : str
-        Empty unless the tag is broken.
+        Why the tag names no manifest; empty unless it is broken.
     """
 
     repository: str
@@ -77,31 +79,31 @@ class TagRecord:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRecord:
-    """A manifest, of one or several repositories.
+    """A manifest, in one or several repositories.
 
     Attributes
     ----------
     digest : Digest
     repositories, tags : int
-        How many repositories have it as a revision, and how many tags name it now.
+        The number of repositories that have it as a revision, and the number of tags that name it now.
     media_type : str
     kind : str
-        "image", "index", "artifact", "schema1"; empty where it could not be read.
+        "image", "index", "artifact", "schema1"; empty if it could not be read.
     role : str
-        What it is to the other manifests: "tagged", "child", "referrer" or "untagged", as
-        :data:`regfs.catalog.roles.ROLES` defines it; whichever repositories these are in.
+        "tagged", "child", "referrer" or "untagged", as :data:`regfs.catalog.roles.ROLES` defines them, over
+        all repositories.
     artifact_type : str
-        Of an artifact; else empty.
+        The type of an artifact; else empty.
     platform : str
-        "linux/amd64", as an image's configuration or an index states it.
+        The platform that an image's configuration or an index states, such as "linux/amd64".
     created : datetime or None
-        When the image was made, by its configuration, UTC.
+        When the image was created, as its configuration states, UTC.
     config, subject : Digest or None
-        Its configuration; what it is about.
+        Its configuration and its subject.
     size : int
         Bytes of the manifest itself.
     content_size : int
-        Bytes of what it refers to and keeps, as it states: configuration and layers, or child manifests.
+        Bytes of the configuration and layers, or of the child manifests, as the manifest states.
     annotations : mapping of str to str
     problem : str
         Why it could not be read; empty if it could.
@@ -126,7 +128,7 @@ class ManifestRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceRecord:
-    """An edge: a manifest refers to something.
+    """A reference of a manifest to other content.
 
     Attributes
     ----------
@@ -134,13 +136,13 @@ class ReferenceRecord:
     relation : str
         "config", "layer", "manifest" (child of an index) or "subject".
     position : int
-        Its place among the manifest's references of this relation, from 0.
+        Its position among the manifest's references with this relation, from 0.
     digest : Digest
     media_type : str
     size : int or None
         Bytes, as the manifest states; None in schema 1.
     platform : str
-        Of an index' child.
+        The platform of an index's child; else empty.
     """
 
     manifest: Digest
@@ -164,9 +166,9 @@ class BlobRecord:
     modified : datetime
         When it was written, UTC.
     manifests : int
-        How many manifests refer to it (subjects included).
+        The number of manifests that refer to it, also as their subject.
     repositories : int
-        How many repositories need it: have it as a revision, or have a manifest that keeps it.
+        The number of repositories that need it: that have it as a revision, or a manifest that keeps it.
     """
 
     digest: Digest
@@ -178,22 +180,22 @@ class BlobRecord:
 
 @dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """A unfinished upload.
+    """An unfinished upload.
 
     Attributes
     ----------
     repository, id : str
     path : str
-        Of its data, the driver path.
+        The driver path of its data.
     started : datetime or None
         When it began, UTC.
     age : timedelta or None
-        For how long it has been so, at the time of the look.
+        The time from its start to the scan.
     parts, pending_bytes : int or None
-        Of its multipart uploads: parts, and their size. S3 charges for them; no listing shows them. None
-        where the service does not let us ask for them.
+        The number of parts of its multipart uploads, and their bytes. S3 charges for them, but no listing
+        shows them. None if the service forbids listing them.
     files, upload_bytes : int
-        Its objects (start time, states of the hash), and their size.
+        The number of its objects (start time, hash states), and their bytes.
     multipart_ids : tuple of str
         The ids of its multipart uploads in S3.
     """
@@ -217,12 +219,12 @@ class LinkRecord:
     Attributes
     ----------
     kind : str
-        "layer", "revision", "signature", "tag" (what it names now) or "tag index" (has named).
+        "layer", "revision", "signature", "tag" (a tag's current link) or "tag index" (a link in its history).
     repository : str
     tag : str
-        Of the two kinds of tags; else empty.
+        The tag's name for the two kinds of tag links; else empty.
     digest : Digest or None
-        What it leads to; None of a tag that is broken.
+        The digest that it links to; None for a broken tag.
     path : str
         The driver path.
     size : int

@@ -1,4 +1,4 @@
-"""What a manifest is to its repository: tagged, an index' child, a referrer, or untagged. Pure."""
+"""The roles of manifests in a repository: tagged, child of an index, referrer, or untagged. Pure."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ROLES: Mapping[Role, str] = {
     "untagged": "none of these",
 }
 
-# What signing tools tag: https://github.com/sigstore/cosign, "sha256-<hex>.sig"; the OCI distribution
-# specification's referrers tag is the same without an ending.
+# The tags of signing tools (https://github.com/sigstore/cosign), "sha256-<hex>.sig". The referrers tag of the
+# OCI distribution specification is the same without a suffix.
 _REFERRER_TAG = re.compile(r"(?P<algorithm>[a-z0-9]+)-(?P<hex>[a-f0-9]{64,128})(?:\.[a-z]+)?")
 
 
 class Standing(NamedTuple):
-    """A manifest's role, and the index or subject that it has it by; None where there is none."""
+    """A manifest's role, with the parent index of a child or the subject of a referrer."""
 
     role: Role
     of: Digest | None = None
@@ -47,16 +47,16 @@ class RevisionRecord:
     role : str
         One of `ROLES`.
     of : Digest or None
-        The index that a child belongs to, or what a referrer is about.
+        The parent index of a child, or the subject of a referrer.
     tags : tuple of str
         The tags that name it now, by name.
     kind, artifact_type : str
-        Of the manifest; empty where it could not be read.
+        As in :class:`~regfs.catalog.manifest.Manifest`; empty if it could not be read.
     size : int or None
-        Bytes of it and of all that it leads to, each content once, as the manifests state; None where it
+        Bytes of the manifest and everything below it, each blob once, as the manifests state; None if it
         could not be read.
     pushed : datetime or None
-        When its revision link was written, UTC; None where there is none.
+        When its revision link was written, UTC; None if there is no link.
     problem : str
         Why it could not be read; empty if it could.
     """
@@ -74,7 +74,7 @@ class RevisionRecord:
 
 
 def referrer_tag(tag: str) -> Digest | None:
-    """Return the digest that a tag is made of, as signing tools name what is about a manifest; else None."""
+    """Return the digest in the name of a referrer's tag, as signing tools create it; None for other tags."""
     match = _REFERRER_TAG.fullmatch(tag)
     try:
         return Digest(*match.group("algorithm", "hex")) if match else None
@@ -85,20 +85,21 @@ def referrer_tag(tag: str) -> Digest | None:
 def standings(
     manifests: Mapping[Digest, ReadManifest], names: Mapping[Digest, Collection[str]]
 ) -> dict[Digest, Standing]:
-    """Return what each of some manifests is to the others.
+    """Return the role of each manifest among the given ones.
 
     Parameters
     ----------
     manifests : mapping of Digest to ReadManifest
-        Those that are there, of one repository or of all.
+        The existing manifests of one repository or of all.
     names : mapping of Digest to collection of str
-        The tags that name each. A tag made of a digest, as signing tools have them, makes a referrer.
+        The tags that name each manifest. A tag made of a digest, as signing tools create it, marks a
+        referrer.
 
     Returns
     -------
     dict of Digest to Standing
-        Of each manifest. A child of several indexes has the first tagged one, by digest, or else the first. A
-        manifest whose subject is not there is no referrer.
+        The standing of each manifest. The parent of a child of several indexes is the first tagged index by
+        digest, or else the first. A manifest whose subject does not exist is not a referrer.
     """
     parents: dict[Digest, tuple[bool, Digest]] = {}
     for digest, read in manifests.items():
@@ -109,21 +110,21 @@ def standings(
     standings_by_digest = {}
     for digest, read in manifests.items():
         tags = names.get(digest, ())
-        abouts = [subject for tag in sorted(tags) if (subject := referrer_tag(tag))]
+        tag_subjects = [subject for tag in sorted(tags) if (subject := referrer_tag(tag))]
         subject = read.manifest.subject if read.manifest else None
-        if len(abouts) < len(tags):
+        if len(tag_subjects) < len(tags):
             standings_by_digest[digest] = Standing("tagged")
         elif digest in parents:
             standings_by_digest[digest] = Standing("child", parents[digest][1])
-        elif abouts or subject in manifests:
-            standings_by_digest[digest] = Standing("referrer", abouts[0] if abouts else subject)
+        elif tag_subjects or subject in manifests:
+            standings_by_digest[digest] = Standing("referrer", tag_subjects[0] if tag_subjects else subject)
         else:
             standings_by_digest[digest] = Standing("untagged")
     return standings_by_digest
 
 
 def tag_names(tags: Iterable[tuple[str, TagFiles]]) -> dict[Digest, list[str]]:
-    """Return the names of the tags that name each manifest, sorted."""
+    """Return the sorted names of the tags of each manifest."""
     names: defaultdict[Digest, list[str]] = defaultdict(list)
     for tag, files in tags:
         if files.target is not None:
@@ -142,13 +143,13 @@ def revisions(
     Parameters
     ----------
     repository : str
-        Its name.
+        The repository's name.
     links : mapping of Digest to File
         Its revision links.
     tags : mapping of str to TagFiles
         Its tags, by name.
     manifests : mapping of Digest to ReadManifest
-        Manifests that were read, perhaps of other repositories, too.
+        The manifests that were read; they may include those of other repositories.
     """
     names = tag_names(tags.items())
     readable = {digest: manifests[digest] for digest in links if digest in manifests}
@@ -156,8 +157,8 @@ def revisions(
     records = []
     for digest, link in links.items():
         read = readable.get(digest)
-        absent = Standing("tagged" if digest in names else "untagged")
-        role, of = roles.get(digest, absent)
+        unread = Standing("tagged" if digest in names else "untagged")
+        role, of = roles.get(digest, unread)
         records.append(
             RevisionRecord(
                 repository,
@@ -178,4 +179,4 @@ def revisions(
 
 
 MISSING = "its blob is missing"
-"""The problem of a manifest, or of a configuration, of which there is a link but no blob."""
+"""The problem of a manifest or configuration whose blob does not exist."""

@@ -1,8 +1,8 @@
-"""An image's files: the choice of an image and its layers, its entries, their contents, their extraction.
+"""The files of an image: the choice of an image in an index, its entries, their contents and extraction.
 
-Layers are read from the uppermost down, and only as far as a question needs. One that is read is read to its
-end and checked against its digest before anything out of it is handed on, so nothing that is returned here
-comes out of a damaged layer. The entries are remembered, the contents are not.
+Layers are read from the uppermost down, and only as many as an operation needs. A layer is always read to its
+end and verified against its digest before any of its data is returned, so no result comes from a damaged
+layer. Entries are cached, contents are not.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ if TYPE_CHECKING:
     from regfs.layout import Digest
 
 _IN_MEMORY = 8 * 2**20
-"""Bytes of an opened file that are kept in memory; a larger one lies in a temporary file."""
+"""The largest file, in bytes, that is opened in memory; a larger one is in a temporary file."""
 _BLOCK = 2**20
-_NEAR = 3
-"""Names that are suggested where one is not there, at most."""
+_SUGGESTIONS = 3
+"""The number of paths that the error for a missing file suggests."""
 
 
 class PlatformError(ValueError):
-    """An index has images for several platforms and none is chosen, or none for the one that is.
+    """An index has images for several platforms and none was chosen, or no image for the chosen one.
 
     Attributes
     ----------
     name : str
-        The index.
+        The name of the index.
     platforms : tuple of str
-        The platforms that it has images for.
+        The platforms for which it has images.
     """
 
     def __init__(self, name: str, text: str, platforms: tuple[str, ...]) -> None:
@@ -71,27 +71,27 @@ class PlatformError(ValueError):
 
 
 class BuildCacheError(ValueError):
-    """A build cache, whose layers make no image."""
+    """The manifest is a build cache, whose layers are not those of an image."""
 
 
 class UnreadableImageError(ValueError):
-    """An image, or each one of an index, cannot be read: its manifest is missing or damaged."""
+    """An image, or every image of an index, has a missing or damaged manifest."""
 
 
 class Store(Protocol):
-    """Where contents are kept until their layer has been checked."""
+    """A store for file contents until their layer has been verified."""
 
     def wants(self, entry: Entry) -> bool:
-        """Return whether a file's content is to be kept."""
+        """Return whether the store should keep a file's content."""
 
     def expect(self, path: str) -> None:
-        """Prepare for a path that may turn out to be the one that is wanted."""
+        """Register a path whose content may be requested."""
 
     def put(self, entry: Entry, content: Content) -> None:
-        """Keep the content of a file."""
+        """Store the content of a file."""
 
     def has(self, entry: Entry) -> bool:
-        """Return whether the content of a file is kept."""
+        """Return whether the content of a file is stored."""
 
 
 class _Nothing:
@@ -111,7 +111,7 @@ class _Nothing:
 
 
 class _Opened:
-    """A store that keeps files to be handed on, in memory or in temporary files."""
+    """A store of files to be returned to the caller, in memory or in temporary files."""
 
     def __init__(self) -> None:
         self._paths: set[str] = set()
@@ -146,7 +146,7 @@ class _Opened:
 
 
 def _temporary(content: Content | IO[bytes]) -> IO[bytes]:
-    """Copy a content to where it can be read at will: memory, or a temporary file if it is large."""
+    """Copy a content to a seekable file: in memory, or a temporary file if it is large."""
     beginning = io.BytesIO()
     while beginning.tell() <= _IN_MEMORY:
         data = content.read(_BLOCK)
@@ -166,29 +166,29 @@ def _temporary(content: Content | IO[bytes]) -> IO[bytes]:
 
 
 class RootFilesystem:
-    """The files in an image, as a container sees them: its layers, laid over each other.
+    """The files in an image as a container sees them: the overlay of its layers.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     name : str
-        What errors call the image.
+        The image's name in error messages.
     layers : sequence of Reference
         The image's layers, lowest first.
     digest : Digest, optional
-        The image's manifest.
+        The digest of the image's manifest.
     cache : bool
-        Whether they are those of a build cache, which make no image: only :meth:`layer_entries` reads them.
+        Whether the layers are those of a build cache, which only :meth:`layer_entries` can read.
     progress : callable, optional
-        ``progress(stage, done, total)``, as of a scan.
+        ``progress(stage, done, total)``, called as in a scan.
 
     Attributes
     ----------
     layers : tuple of Reference
-        The layers, lowest first; number 1 is the first.
+        The layers, lowest first; their numbers start at 1.
     digest : Digest or None
-        The image's manifest: of an index, that of the image for the platform.
+        The digest of the image's manifest; for an index, that of the chosen image.
 
     Examples
     --------
@@ -226,31 +226,32 @@ class RootFilesystem:
         name: str = "",
         progress: Progress | None = None,
     ) -> RootFilesystem:
-        """Choose an image and find its layers; of an index, those of its image for a platform.
+        """Return the filesystem of an image, or of an index's image for a platform.
 
-        Reads the manifest, and those that it leads to; no layer.
+        Reads the manifest and everything below it except layers.
 
         Parameters
         ----------
         lookup : Lookup
-            What to read through.
+            The reader of manifests.
         repository : str
-            The repository through which it is asked for.
+            The repository that has the manifest.
         digest : Digest
-            The manifest.
+            The digest of the image or index.
         platform : str, optional
-            As "linux/arm64"; an index of one image needs none.
+            Such as "linux/arm64"; not needed if there is only one image.
         name : str
-            What errors call it; the repository and the digest if that is not given.
+            The image's name in error messages; by default the repository and the digest.
         progress : callable, optional
-            As of the class.
+            As for the class.
 
         Raises
         ------
         PlatformError
-            The index has several images and no `platform` is given, or none for it. The message names them.
+            The index has several images and `platform` is not given, or it has no image for `platform`. The
+            message lists the platforms.
         UnreadableImageError
-            There is no image that can be read; the message says why.
+            No image can be read; the message says why.
         """
         read = lookup.closure([digest])
         name = name or f"{repository}@{digest}"
@@ -260,18 +261,18 @@ class RootFilesystem:
             return cls(lookup.source, name, layers, digest=digest, cache=True, progress=progress)
         images = images_of(digest, read)
         offered = tuple(sorted({image.platform for image in images if image.platform}))
-        fitting = [image for image in images if image.platform == platform] if platform else images
-        if platform and not fitting:
-            available = ", ".join(offered) or "none that is stated"
+        candidates = [image for image in images if image.platform == platform] if platform else images
+        if platform and not candidates:
+            available = ", ".join(offered) or "no image that states its platform"
             raise PlatformError(name, f"has no image for {platform}; there is {available}", offered)
-        if not platform and len(fitting) > 1:
+        if not platform and len(candidates) > 1:
             text = f"has images for several platforms; choose one: {', '.join(offered)}"
             raise PlatformError(name, text, offered)
-        if not fitting:
+        if not candidates:
             problems = "; ".join(manifest.problem for manifest in read.values() if manifest.problem)
-            reason = problems or "it is an index of no images"
+            reason = problems or "the index has no images"
             raise UnreadableImageError(f"{name}: has no image that can be read: {reason}")
-        image = fitting[0]
+        image = candidates[0]
         return cls(lookup.source, name, image.layers, digest=image.digest, progress=progress)
 
     def __repr__(self) -> str:
@@ -279,7 +280,7 @@ class RootFilesystem:
 
     @cached_property
     def absent(self) -> tuple[int, ...]:
-        """The numbers of layers that are left out: foreign ones, which the registry does not have."""
+        """The numbers of the foreign layers that the registry does not have, which are left out."""
         return tuple(
             number
             for number, layer in enumerate(self.layers, 1)
@@ -287,44 +288,45 @@ class RootFilesystem:
         )
 
     def entries(self, *, every: bool = False) -> list[Entry]:
-        """Read all layers, and return what is in the image.
+        """Read all layers, and return the entries of the image.
 
         Parameters
         ----------
         every : bool
-            Return each layer's own entries, also those that are not in the image; their `state` says why.
+            Return the entries of all layers, including those that are not in the image; their `state` says
+            why.
 
         Returns
         -------
         list of Entry
-            By path and, where a path has several entries, the uppermost layer first.
+            By path; of several entries for a path, that of the uppermost layer comes first.
 
         Raises
         ------
         LayerError
-            A layer is missing or damaged, or cannot be read here.
+            A layer is missing or damaged, or its format is not supported.
         BuildCacheError
-            The layers make no image.
+            The layers are those of a build cache.
         """
         return self.overlay.entries(every=every)
 
     @property
     def overlay(self) -> Overlay:
-        """All layers, read and laid over each other; errors are those of :meth:`entries`."""
+        """The overlay of all layers; reads them, with the errors of :meth:`entries`."""
         while self._read_next(_Nothing()):
             pass
         return self._overlay
 
     def directory_sizes(self, depth: int | None = None) -> list[DirectorySize]:
-        """Read all layers, and add up the files: see :func:`regfs.catalog.weight.directory_sizes`."""
+        """Read all layers, and sum up file sizes: see :func:`regfs.catalog.weight.directory_sizes`."""
         return directory_sizes(self.overlay, depth)
 
     def waste(self) -> Waste:
-        """Read all layers, and find what is not in the image: see :func:`regfs.catalog.weight.waste`."""
+        """Read all layers, and find wasted contents: see :func:`regfs.catalog.weight.waste`."""
         return waste(self.overlay)
 
     def layer_entries(self, number: int) -> Iterator[Entry]:
-        """Read the entries of one layer, as they stand in its archive; errors as of :meth:`entries`."""
+        """Yield a layer's entries in the order of its archive; raises the errors of :meth:`entries`."""
         return (member.entry for member in self._members(number))
 
     def find(self, path: str) -> Entry:
@@ -333,48 +335,50 @@ class RootFilesystem:
         Raises
         ------
         FileNotFoundError
-            There is no such file in the image; the error suggests near names.
+            There is no such file in the image; the error suggests similar paths.
         NotADirectoryError
-            Something on the way is a file.
+            A parent of the path is a file.
         OSError
-            Symbolic links are a loop (``errno.ELOOP``).
+            There are too many symbolic links, as in a loop (``errno.ELOOP``).
         LayerError, BuildCacheError
-            As of :meth:`entries`.
+            As :meth:`entries` raises them.
         """
         entry = self._resolve(path, _Nothing())
-        # A directory that something is in may have an entry of its own in a lower layer.
+        # A directory that is only implied by its content may have an entry in a lower layer.
         return entry if entry.layer else self.overlay.visible.get(entry.path, entry)
 
     def open(self, path: str) -> IO[bytes]:
         """Open a file of the image for reading.
 
-        The layers are read from the uppermost down to the one that has the file, which is read to its end
-        and checked before this returns. Up to 8 MiB of content are in memory, more is in a temporary file.
+        Layers are read from the uppermost down to the one that has the file, which is read to its end and
+        verified before this method returns. Contents over 8 MiB are in a temporary file, smaller ones in
+        memory.
 
         Parameters
         ----------
         path : str
-            The file. Symbolic links are followed inside the image, whose root is its own parent, and hard
-            links lead to the content that they had in their layer.
+            The file's path. Symbolic links are followed inside the image, whose root directory is its own
+            parent. A hard link has the content that its target had in the link's layer.
 
         Returns
         -------
         file
-            Binary, at its start; it can seek.
+            A seekable binary file, at its start.
 
         Raises
         ------
         IsADirectoryError
-            It is a directory.
+            The path is a directory.
         OSError
-            It is a device or a fifo, which has no content (``errno.EINVAL``); or as of :meth:`find`.
+            The path is a device or a FIFO, which has no content (``errno.EINVAL``); or as :meth:`find` raises
+            it.
         LayerError, BuildCacheError
-            As of :meth:`entries`.
+            As :meth:`entries` raises them.
         """
         return self.open_many([path])[0]
 
     def open_many(self, paths: Sequence[str]) -> list[IO[bytes]]:
-        """Open several files, as :meth:`open` does; each layer is read once where links do not prevent it."""
+        """Open several files as :meth:`open` does; reads each layer once, unless links require it again."""
         opened = _Opened()
         for path in paths:
             opened.expect(inside("/", path))
@@ -386,34 +390,35 @@ class RootFilesystem:
             opened.close()
 
     def extract(self, directory: str | os.PathLike[str], path: str = "/") -> Extraction:
-        """Write the image's files, or a part of them, into a local directory: whole, or not at all.
+        """Extract the image's files, or a part of them, into a local directory: all of them or none.
 
-        The directory becomes what `path` is in the image; where that is a file, it is written into the
-        directory by its name. Nothing of the archives is ever written outside of it, and nothing of a
-        damaged layer inside: see :mod:`regfs.catalog.extraction`.
+        A directory's content is extracted into `directory`; a file is extracted into it under the file's own
+        name. Archives never write outside of `directory`, and damaged layers never write into it: see
+        :mod:`regfs.catalog.extraction`.
 
         Parameters
         ----------
         directory : str or path-like
-            A new directory in one that is there, or an empty one.
+            An empty directory, or a new one in an existing directory.
         path : str
-            A directory or file of the image; links on the way are followed inside the image.
+            A directory or file of the image; links in it are followed inside the image.
 
         Returns
         -------
         Extraction
-            What was written, and what was left out.
+            The files written and those left out.
 
         Raises
         ------
         FileExistsError
-            The directory is there and not empty, or is something else.
+            `directory` is not empty, or is not a directory.
         regfs.catalog.extraction.ExtractionError
-            The file system here cannot have a name, or a hard link leads to nothing. Nothing was written.
+            The local file system does not support a name, or the target of a hard link is missing. Nothing
+            was written.
         OSError
-            It could not be written, or as of :meth:`find`.
+            A file could not be written; or as :meth:`find` raises it.
         LayerError, BuildCacheError
-            As of :meth:`entries`.
+            As :meth:`entries` raises them.
         """
         with extracted(directory, inside("/", path)) as target:
             while self._read_next(target):
@@ -421,7 +426,7 @@ class RootFilesystem:
             top = self._resolve(path, target).path
             overlay = self._overlay
             if top in overlay.directories:
-                entries = {name: overlay.visible[it] for name, it in _below(top, overlay.visible).items()}
+                entries = {name: overlay.visible[full] for name, full in _below(top, overlay.visible).items()}
                 directories = set(_below(top, overlay.directories))
             else:
                 entries, directories = {posixpath.basename(top): overlay.visible[top]}, set()
@@ -433,14 +438,14 @@ class RootFilesystem:
 
     @property
     def readable(self) -> list[tuple[int, Digest]]:
-        """The numbers and digests of the layers that the image is made of here, lowest first.
+        """The numbers and digests of the layers to read, lowest first.
 
         Raises
         ------
         LayerError
-            One is encrypted.
+            A layer is encrypted.
         BuildCacheError
-            The layers make no image.
+            The layers are those of a build cache.
         """
         if self._cache:
             raise BuildCacheError(f"{self.name}: is a build cache, whose layers make no image")
@@ -451,7 +456,7 @@ class RootFilesystem:
 
     @cached_property
     def _unread(self) -> list[int]:
-        """The numbers of the layers that have not been read yet, the next one last."""
+        """The numbers of the layers that have not been read yet; the next is the last."""
         return [number for number, _ in self.readable]
 
     def _check(self, number: int) -> None:
@@ -483,18 +488,18 @@ class RootFilesystem:
         return True
 
     def _fetch(self, contents: Iterable[Entry], store: Store) -> None:
-        """Read layers again, for contents that turned out to be needed."""
-        lacking: defaultdict[int, dict[int, Entry]] = defaultdict(dict)
+        """Read layers again for contents that are not stored."""
+        missing: defaultdict[int, dict[int, Entry]] = defaultdict(dict)
         for entry in contents:
             if not store.has(entry):
-                lacking[entry.layer][entry.position] = entry
-        for number, by_position in lacking.items():
+                missing[entry.layer][entry.position] = entry
+        for number, by_position in missing.items():
             for member in self._members(number):
                 if member.entry.position in by_position:
                     store.put(by_position[member.entry.position], member.open())
 
     def _resolve(self, path: str, store: Store) -> Entry:
-        """Return the entry of a path, links followed; reads layers until it is known."""
+        """Return the entry of a path, following links; reads layers until it is found."""
         remaining = deque(path.split("/"))
         current = _root()
         followed = 0
@@ -503,10 +508,10 @@ class RootFilesystem:
             if part in ("", "."):
                 continue
             if current.kind != "directory":
-                raise NotADirectoryError(errno.ENOTDIR, f"is no directory in {self.name}", current.path)
+                raise NotADirectoryError(errno.ENOTDIR, f"is not a directory in {self.name}", current.path)
             step = inside(current.path.rstrip("/") + "/", part)
             store.expect(inside(step, posixpath.join(step, *remaining)))
-            entry = self._known(step, path, store, passing=bool(remaining))
+            entry = self._visible(step, path, store, passing=bool(remaining))
             target = self._origin(entry, store)
             if target.kind == "symlink":
                 followed += 1
@@ -518,8 +523,8 @@ class RootFilesystem:
             current = entry
         return current
 
-    def _known(self, path: str, wanted: str, store: Store, *, passing: bool) -> Entry:
-        """Return the visible entry of a path; of a directory that has none of its own, one made up."""
+    def _visible(self, path: str, requested: str, store: Store, *, passing: bool) -> Entry:
+        """Return the visible entry of a path; for a directory without an entry, a generated one."""
         while True:
             if path in self._overlay.visible:
                 return self._overlay.visible[path]
@@ -529,10 +534,10 @@ class RootFilesystem:
             ):
                 return replace(_root(), path=path)
             if removed or not self._read_next(store):
-                raise self._missing(wanted, path)
+                raise self._missing(requested, path)
 
     def _origin(self, entry: Entry, store: Store) -> Entry:
-        """Return what a hard link leads to, or the entry itself where it is none."""
+        """Return the target of a hard link; any other entry is returned as it is."""
         while (origin := self._overlay.content(entry)) is None:
             if not self._read_next(store):
                 text = f"is a hard link to {entry.target}, which is not in {self.name}"
@@ -547,29 +552,28 @@ class RootFilesystem:
             raise OSError(errno.EINVAL, f"is a {origin.kind} in {self.name}, which has no content", path)
         return origin
 
-    def _missing(self, wanted: str, path: str) -> FileNotFoundError:
-        """Make the error that there is no file, with names that are near, of the layers read so far."""
+    def _missing(self, requested: str, path: str) -> FileNotFoundError:
+        """Return the error for a missing file, with similar paths from the layers read so far."""
         parent, name = posixpath.split(path)
-        beside, elsewhere = [], []
+        siblings, namesakes = [], []
         for other in self._overlay.visible:
             if posixpath.dirname(other) == parent:
-                beside.append(posixpath.basename(other))
+                siblings.append(posixpath.basename(other))
             elif posixpath.basename(other) == name:
-                elsewhere.append(other)
-        near = [
-            posixpath.join(parent, match) for match in difflib.get_close_matches(name, beside, _NEAR, 0.7)
-        ]
-        near = [*near, *sorted(elsewhere, key=len)][:_NEAR]
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        return FileNotFoundError(errno.ENOENT, f"no such file in {self.name}{hint}", wanted)
+                namesakes.append(other)
+        matches = difflib.get_close_matches(name, siblings, _SUGGESTIONS, 0.7)
+        suggestions = [posixpath.join(parent, match) for match in matches]
+        suggestions = [*suggestions, *sorted(namesakes, key=len)][:_SUGGESTIONS]
+        hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
+        return FileNotFoundError(errno.ENOENT, f"no such file in {self.name}{hint}", requested)
 
 
 def _below(top: str, paths: Iterable[str]) -> dict[str, str]:
-    """Return the paths at and below a directory, by what they are relative to it."""
+    """Map the relative paths of a directory and everything below it to the absolute paths."""
     within = top.rstrip("/") + "/"
     return {path[len(within) :]: path for path in paths if f"{path}/".startswith(within)}
 
 
 def _root() -> Entry:
-    """Return an entry for the root directory, which needs none in any layer."""
+    """Return an entry for the root directory, for which layers need not have one."""
     return Entry("/", "directory", 0, "drwxr-xr-x", "0:0", datetime.fromtimestamp(0, timezone.utc), "", 0)

@@ -1,11 +1,11 @@
-"""A look at everything in a registry's storage: a flat listing, the tags' links, and the manifests.
+"""The scan of a registry's whole storage: a flat listing, the tags' links, the manifests.
 
-The listing shows nearly everything, as the paths of links hold the digests that they link to. Read are only
-what paths do not hold: where tags point, manifests, and images' configurations. What is found is kept in as
-little memory as Python takes for it, each digest once.
+The listing provides nearly everything, as the paths of links contain the digests that they link to. The scan
+reads only the content that paths do not contain: the links of tags, manifests, and images' configurations. It
+keeps each digest in memory only once.
 
-The registry may go on meanwhile, and a listing is no moment in time. So whatever seems to be missing is asked
-for once more before that is believed, and what came or went since the listing is recorded
+The registry may be in use during the scan, and a listing is not atomic. Therefore the scan checks again for
+everything that seems to be missing, and records the files that appeared or vanished since the listing
 (`Snapshot.changes`).
 """
 
@@ -51,13 +51,14 @@ from regfs.layout import (
 __all__ = ["Progress", "altered", "batches", "scan", "scan_part", "too_large", "understand"]
 
 Progress = Callable[[str, int, "int | None"], object]
-"""``progress(stage, done, total)``: what goes on, how much of it is done, of how much if that is known."""
+"""``progress(stage, done, total)``: the stage, the number of items done, and of all items if it is known."""
 
 _EXAMPLES = 20
+"""The number of unknown files that a snapshot names."""
 _ROUNDS = 5
-"""How often what came since the listing is followed; each round goes one manifest deeper."""
+"""How often manifests that are newer than the listing are followed; each round is one manifest deeper."""
 _RECENT = timedelta(hours=1)
-"""What was written so long before the look had been there for certain; clocks may differ by less."""
+"""The blobs of layers linked less than this before the scan are checked again; it covers clock skew."""
 
 
 def scan(source: Source, progress: Progress | None = None, *, configs: bool = True) -> Snapshot:
@@ -66,23 +67,23 @@ def scan(source: Source, progress: Progress | None = None, *, configs: bool = Tr
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     progress : callable, optional
-        Told what goes on.
+        ``progress(stage, done, total)``, called as the scan proceeds.
     configs : bool
-        Read images' configurations, which have platform and time of creation.
+        Read images' configurations, which have the platform and the time of creation.
 
     Returns
     -------
     Snapshot
-        What is there; without any repository or blob where there is nothing.
+        The registry's content; empty if there is no registry.
 
     Warns
     -----
     regfs.MetadataDatabaseWarning
-        At the start: the registry keeps its metadata in a database, so that this is not all.
+        At the start: the registry keeps its metadata in a database, so the snapshot is incomplete.
     regfs.catalog.lost.LostLinksWarning
-        At the end: there are blobs, and no repository has a manifest.
+        At the end: there are blobs but no repository has a manifest.
 
     Raises
     ------
@@ -93,16 +94,16 @@ def scan(source: Source, progress: Progress | None = None, *, configs: bool = Tr
 
 
 def scan_part(source: Source, directories: Iterable[str], pending: Iterable[Any] | None = ()) -> Snapshot:
-    """Scan some directories alone: their listing, uploads and tags. No manifest is read.
+    """Scan some directories only: their listing, uploads and tags, without manifests.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     directories : iterable of str
-        Driver paths. No two lie in each other.
+        Driver paths, none of them inside another.
     pending : iterable of PendingUpload, optional
-        The pending multipart uploads that shall be counted among it; None: unknown.
+        The pending multipart uploads to include; None if they are unknown.
 
     Raises
     ------
@@ -118,34 +119,34 @@ class _Scan:
         self.progress = progress
         self.configs = configs
         now = datetime.now(timezone.utc)
-        self.found = Snapshot(now, now)
+        self.snapshot = Snapshot(now, now)
         self._digests: dict[Digest, Digest] = {}
         self._documents: dict[Digest, tuple[ImageConfig | None, str]] = {}
-        self._asked: set[str] = set()
+        self._checked: set[str] = set()
 
     def run(self) -> Snapshot:
-        self.found.database_in_use = database_in_use(self.source)
-        warn_readers(self.source, self.found.database_in_use)
+        self.snapshot.database_in_use = database_in_use(self.source)
+        warn_readers(self.source, self.snapshot.database_in_use)
         self._list((ROOT,))
         self._read_uploads(self.source.uploads)
         self._read_tags()
         wanted = self._manifests_wanted()
         for _ in range(_ROUNDS):
             self._read_manifests(wanted)
-            self._look_again()
+            self._check_missing()
             wanted = self._manifests_wanted()
             if not wanted:
                 break
-        self.found.ended = datetime.now(timezone.utc)
-        warn_of_lost_links(self.source, self.found)
-        return self.found
+        self.snapshot.ended = datetime.now(timezone.utc)
+        warn_of_lost_links(self.source, self.snapshot)
+        return self.snapshot
 
     def part(self, directories: Iterable[str], pending: Iterable[Any] | None) -> Snapshot:
         self._list(directories)
         self._read_uploads(lambda: pending)
         self._read_tags()
-        self.found.ended = datetime.now(timezone.utc)
-        return self.found
+        self.snapshot.ended = datetime.now(timezone.utc)
+        return self.snapshot
 
     # -- the listing ----------------------------------------------------------------------------------
 
@@ -155,17 +156,17 @@ class _Scan:
         for directory in directories:
             for page in self.source.pages(directory):
                 for entry in page:
-                    self._sort(entry)
+                    self._add(entry)
                 done += len(page)
                 self.progress("listing", done, None)
 
-    def _sort(self, entry: Entry) -> None:
-        """Add a file to the snapshot. One that is listed twice, as it was written meanwhile, counts once."""
+    def _add(self, entry: Entry) -> None:
+        """Add a file to the snapshot. A file that is listed twice, after another write, counts once."""
         spec = parse(entry.path)
         file = File(entry.size, entry.modified)
         match spec:
             case None:
-                unknown = self.found.unknown
+                unknown = self.snapshot.unknown
                 unknown.files += 1
                 unknown.bytes += entry.size
                 if len(unknown.examples) < _EXAMPLES:
@@ -174,7 +175,7 @@ class _Scan:
                     unknown.links += 1
                     unknown.first_link = min(unknown.first_link or entry.path, entry.path)
             case BlobData(digest):
-                self.found.blobs[self._same(digest)] = file
+                self.snapshot.blobs[self._same(digest)] = file
             case LayerLink(name, digest):
                 self._keep(name, self._repository(name).layers, digest, file)
             case ManifestRevisionLink(name, digest):
@@ -196,15 +197,15 @@ class _Scan:
                 upload.modified = max(upload.modified or entry.modified, entry.modified)
                 self._count(name, file)
 
-    def _keep(self, name: str, known: dict[Digest, File], digest: Digest, file: File) -> None:
+    def _keep(self, name: str, files: dict[Digest, File], digest: Digest, file: File) -> None:
         digest = self._same(digest)
-        self._count(name, file, known.get(digest))
-        known[digest] = file
+        self._count(name, file, files.get(digest))
+        files[digest] = file
 
     def _repository(self, name: str) -> Repository:
-        if name not in self.found.repositories:
-            self.found.repositories[name] = Repository(name)
-        return self.found.repositories[name]
+        if name not in self.snapshot.repositories:
+            self.snapshot.repositories[name] = Repository(name)
+        return self.snapshot.repositories[name]
 
     def _tag(self, name: str, tag: str) -> TagFiles:
         return self._repository(name).tags.setdefault(tag, TagFiles())
@@ -218,12 +219,12 @@ class _Scan:
     def _same(self, digest: Digest) -> Digest:
         return self._digests.setdefault(digest, digest)
 
-    # -- what is read ---------------------------------------------------------------------------------
+    # -- contents -------------------------------------------------------------------------------------
 
     def _read_uploads(self, pending_uploads: Callable[[], Iterable[Any] | None]) -> None:
         uploads = {
             UploadStartedAt(repository.name, id_).path: (repository, id_)
-            for repository in self.found.repositories.values()
+            for repository in self.snapshot.repositories.values()
             for id_ in repository.uploads
         }
         for path, content in self._contents(uploads, "uploads", lambda path: 64):
@@ -234,22 +235,22 @@ class _Scan:
                 self._list_upload(repository, id_)
         self.progress("pending uploads", 0, None)
         listed = pending_uploads()
-        self.found.pending_known = listed is not None
+        self.snapshot.pending_known = listed is not None
         for pending in listed or ():
             if isinstance(spec := parse(pending.path), UploadData):
                 upload_files = self._repository(spec.repository).uploads
                 upload_files.setdefault(spec.id, UploadFiles()).pending.append(pending)
 
     def _list_upload(self, repository: Repository, id_: str) -> None:
-        """List an upload anew that has no start: it may have ended since the listing, and its files gone."""
+        """List an upload without a start time again: it may have ended and been removed since the listing."""
         before = repository.uploads.pop(id_)
         repository.files -= before.files
         repository.bytes -= before.bytes
-        if len(self._list_anew(f"{uploads_root(repository.name)}/{id_}")) < before.files:
+        if len(self._list_again(f"{uploads_root(repository.name)}/{id_}")) < before.files:
             self._changed("vanished", UploadStartedAt(repository.name, id_).path)
 
     def _list_tag(self, repository: Repository, tag: str) -> None:
-        """List a tag anew whose link has vanished: its index has gone with it, as a rule."""
+        """List a tag again whose link has vanished: its index has usually vanished too."""
         before = repository.tags.pop(tag)
         current = TagCurrentLink(repository.name, tag).path
         files = {
@@ -259,22 +260,22 @@ class _Scan:
             files[current] = before.current
         repository.files -= len(files)
         repository.bytes -= sum(file.size for file in files.values())
-        listed = self._list_anew(f"{tags_root(repository.name)}/{tag}")
+        listed = self._list_again(f"{tags_root(repository.name)}/{tag}")
         for path in sorted(files.keys() - listed):
             self._changed("vanished", path)
-        if current in listed:  # it has come again: what does it name?
+        if current in listed:  # the tag was created again
             self._read_tag(repository, tag, self.source.read([current])[0])
 
-    def _list_anew(self, root: str) -> set[str]:
+    def _list_again(self, root: str) -> set[str]:
         entries = [entry for page in self.source.pages(root) for entry in page]
         for entry in entries:
-            self._sort(entry)
+            self._add(entry)
         return {entry.path for entry in entries}
 
     def _read_tags(self) -> None:
         tags = {
             TagCurrentLink(repository.name, tag).path: (repository, tag)
-            for repository in self.found.repositories.values()
+            for repository in self.snapshot.repositories.values()
             for tag, files in repository.tags.items()
             if files.current
         }
@@ -287,7 +288,7 @@ class _Scan:
 
     def _read_tag(self, repository: Repository, tag: str, content: bytes | OSError) -> None:
         files = repository.tags[tag]
-        if isinstance(content, OSError):  # it comes and goes
+        if isinstance(content, OSError):
             files.problem = "its link comes and goes"
             return
         try:
@@ -297,17 +298,21 @@ class _Scan:
 
     def _manifests_wanted(self) -> list[Digest]:
         wanted: dict[Digest, None] = {}
-        for repository in self.found.repositories.values():
+        for repository in self.snapshot.repositories.values():
             wanted.update(dict.fromkeys(repository.revisions))
             wanted.update(dict.fromkeys(tag.target for tag in repository.tags.values() if tag.target))
-        return [name for name in wanted if name in self.found.blobs and name not in self.found.manifests]
+        return [
+            digest
+            for digest in wanted
+            if digest in self.snapshot.blobs and digest not in self.snapshot.manifests
+        ]
 
     def _read_manifests(self, wanted: Sequence[Digest]) -> None:
         small = []
         for digest in wanted:
-            size = self.found.blobs[digest].size
+            size = self.snapshot.blobs[digest].size
             if size > LARGEST:
-                self.found.manifests[digest] = too_large(size)
+                self.snapshot.manifests[digest] = too_large(size)
             else:
                 small.append(digest)
         paths = {BlobData(digest).path: digest for digest in small}
@@ -316,9 +321,9 @@ class _Scan:
             digest = paths[path]
             if isinstance(content, OSError):
                 self._changed("vanished", path)
-                del self.found.blobs[digest]
+                del self.snapshot.blobs[digest]
                 continue
-            read = self.found.manifests[digest] = understand(content)
+            read = self.snapshot.manifests[digest] = understand(content)
             manifest = read.manifest
             self._compare(digest, content)
             if manifest and manifest.kind == "image" and manifest.config:
@@ -327,7 +332,7 @@ class _Scan:
             self._read_configs(images)
 
     def _read_configs(self, images: Mapping[Digest, Digest]) -> None:
-        blobs = self.found.blobs
+        blobs = self.snapshot.blobs
         paths = {
             BlobData(config).path: config
             for config in images.values()
@@ -337,7 +342,7 @@ class _Scan:
             digest = paths[path]
             if isinstance(content, OSError):
                 self._changed("vanished", path)
-                del self.found.blobs[digest]
+                del self.snapshot.blobs[digest]
                 continue
             self._compare(digest, content)
             try:
@@ -345,16 +350,16 @@ class _Scan:
             except ManifestError as exc:
                 self._documents[digest] = None, str(exc)
         for digest, config in images.items():
-            read = self.found.manifests[digest]
+            read = self.snapshot.manifests[digest]
             document, problem = self._documents.get(config, (None, ""))
-            self.found.manifests[digest] = replace(read, config=document, config_problem=problem)
+            self.snapshot.manifests[digest] = replace(read, config=document, config_problem=problem)
 
     def _compare(self, digest: Digest, content: bytes) -> None:
         if altered(digest, content):
-            self.found.altered.add(digest)
+            self.snapshot.altered.add(digest)
 
     def _size(self, digest: Digest) -> int:
-        return self.found.blobs[digest].size
+        return self.snapshot.blobs[digest].size
 
     def _contents(
         self, paths: Mapping[str, Any], stage: str, size: Callable[[str], int]
@@ -367,16 +372,16 @@ class _Scan:
             done += len(batch)
             self.progress(stage, done, len(paths))
 
-    # -- what moved -----------------------------------------------------------------------------------
+    # -- changes --------------------------------------------------------------------------------------
 
-    def _look_again(self) -> None:
-        """Look up again what seems to be missing: it may have been written since the listing."""
+    def _check_missing(self) -> None:
+        """Check again for files that seem to be missing: they may have been written since the listing."""
         blobs: set[Digest] = set()
         links: set[tuple[str, Digest]] = set()
-        for repository in self.found.repositories.values():
+        for repository in self.snapshot.repositories.values():
             needed: set[Digest] = {tag.target for tag in repository.tags.values() if tag.target}
             for digest in repository.revisions:
-                read = self.found.manifests.get(digest)
+                read = self.snapshot.manifests.get(digest)
                 if read and read.manifest:
                     for reference in read.manifest.references:
                         if reference.relation == "manifest":
@@ -385,23 +390,23 @@ class _Scan:
                             blobs.add(reference.digest)
             links.update((repository.name, digest) for digest in needed - repository.revisions.keys())
             blobs.update(needed, repository.revisions)
-            # A link is written after its blob. So what an old one lacks is gone, not about to come.
-            since = self.found.started - _RECENT
+            # A registry writes a blob before its link, so the blob of an old link was deleted, not delayed.
+            since = self.snapshot.started - _RECENT
             blobs.update(blob for blob, file in repository.layers.items() if file.modified > since)
-        paths = [BlobData(digest).path for digest in blobs - self.found.blobs.keys()]
+        paths = [BlobData(digest).path for digest in blobs - self.snapshot.blobs.keys()]
         paths += [ManifestRevisionLink(name, digest).path for name, digest in links]
-        paths = [path for path in paths if path not in self._asked]
-        self._asked.update(paths)
+        paths = [path for path in paths if path not in self._checked]
+        self._checked.update(paths)
         done = 0
         if paths:
             self.progress("checking", done, len(paths))
         for batch in batches(paths, lambda path: 0):
             for entry in self.source.find_many(batch):
                 if entry is not None:
-                    self._sort(entry)
+                    self._add(entry)
                     self._changed("appeared", entry.path)
             done += len(batch)
             self.progress("checking", done, len(paths))
 
-    def _changed(self, what: Literal["appeared", "vanished"], path: str) -> None:
-        self.found.changes.append(Change(what, path))
+    def _changed(self, change: Literal["appeared", "vanished"], path: str) -> None:
+        self.snapshot.changes.append(Change(change, path))

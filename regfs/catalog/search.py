@@ -1,4 +1,4 @@
-"""Where in a bucket a registry's storage is, if it is not where it was looked for."""
+"""The search for a registry's root directory in a bucket, if the given one holds no registry."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from regfs.catalog.source import Source, spread
 from regfs.layout import ROOT
 
 DEPTH = 4
-"""Directories that a root directory is made of, at most, to be found."""
+"""The depth, in directories, of the search."""
 WIDTH = 200
-"""Directories that are looked into, at most, on each level."""
+"""The largest number of directories listed on each level."""
 
 
 class NoRegistryError(FileNotFoundError):
-    """There is no registry where one was looked for.
+    """The bucket holds no registry under the root directory.
 
     Attributes
     ----------
     suggestions : tuple of str
-        Root directories, absolute, under which there is one.
+        Absolute root directories under which it does hold a registry.
     """
 
     suggestions: tuple[str, ...] = ()
@@ -31,17 +31,17 @@ class NoRegistryError(FileNotFoundError):
 
 
 def no_registry(source: Source) -> NoRegistryError:
-    """Make the error that says where no registry is and where, in the same bucket, there is one.
+    """Return the error for a missing registry, with the root directories of registries in the same bucket.
 
-    Costs a LIST for each directory that is looked into.
+    Costs a LIST for each directory of the search.
     """
     other_roots: dict[str, None] = {}
     message = "no registry lies there; correct bucket and rootdirectory"
     try:
         for root in _suggestions(source):
             other_roots[root] = None
-    except OSError as exc:  # who may list the root directory alone still needs the error
-        message += f" (to look for it elsewhere failed: {exc.strerror or exc})"
+    except OSError as exc:  # without permission to list other directories the error is still needed
+        message += f" (the search for one elsewhere failed: {exc.strerror or exc})"
     if other_roots:
         message = f"no registry lies there, but one does under rootdirectory: {' or '.join(other_roots)}"
     error = NoRegistryError(errno.ENOENT, message, source.url(ROOT))
@@ -52,31 +52,33 @@ def no_registry(source: Source) -> NoRegistryError:
 def _suggestions(source: Source) -> Iterator[str]:
     base = getattr(getattr(source.fs, "parameters", None), "root_directory", "").strip("/")
     yield from (f"/{base}{directory}".replace("//", "/") for directory in roots(source))
-    if base:  # it may be the root directory that is wrong: look at the whole bucket
+    if base:  # the root directory itself may be wrong, so search the whole bucket
         options = {**source.fs.storage_options, "rootdirectory": ""}
         yield from roots(Source(type(source.fs)(**options)))
 
 
 def roots(source: Source, depth: int = DEPTH) -> list[str]:
-    """Find the directories under which a registry lies, "/" if it is the source's own root.
+    """Return the root directories of registries; "/" is the source's own root.
 
     Parameters
     ----------
     source : Source
-        Where to look.
+        The storage to search.
     depth : int
-        How many directories deep.
+        The depth of the search, in directories.
     """
     level: Sequence[str] = ["/"]
-    roots_found: list[str] = []
+    directories: list[str] = []
     for _ in range(depth + 1):
-        inside = spread(source.directories, level[:WIDTH])
+        listings = spread(source.directories, level[:WIDTH])
         first = ROOT.split("/")[1]
-        likely = [path for path, names in zip(level, inside, strict=False) if _join(path, first) in names]
-        directories = spread(lambda path: source.directories(_join(path, ROOT[1:])), likely)
-        roots_found += [path for path, names in zip(likely, directories, strict=True) if names]
-        level = [name for names in inside for name in names if name.rpartition("/")[2] != first]
-    return roots_found
+        candidates = [
+            path for path, paths in zip(level, listings, strict=False) if _join(path, first) in paths
+        ]
+        contents = spread(lambda path: source.directories(_join(path, ROOT[1:])), candidates)
+        directories += [path for path, content in zip(candidates, contents, strict=True) if content]
+        level = [path for paths in listings for path in paths if path.rpartition("/")[2] != first]
+    return directories
 
 
 def _join(path: str, name: str) -> str:

@@ -1,6 +1,7 @@
-"""What a look at a registry's storage finds, in as little memory as Python takes for it. Pure.
+"""The result of a scan, in compact form. Pure.
 
-The mutable half of a catalog: :mod:`regfs.catalog.scan` fills it, :mod:`regfs.catalog` makes records of it.
+It is the mutable half of a catalog: :mod:`regfs.catalog.scan` fills it, and :mod:`regfs.catalog` creates
+records from it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from regfs.layout import Digest
 
 
 class File(NamedTuple):
-    """Of a file that is known by what it is: `size` in bytes, `modified` aware and in UTC."""
+    """A file's properties: `size` in bytes, `modified` timezone-aware in UTC."""
 
     size: int
     modified: datetime
@@ -22,7 +23,7 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class TagFiles:
-    """A tag. `target` is what its link names; None where `problem` says why it names nothing."""
+    """A tag's files. `target` is the digest in its link; None if `problem` says why there is none."""
 
     current: File | None = None
     target: Digest | None = None
@@ -32,7 +33,7 @@ class TagFiles:
 
 @dataclass(slots=True)
 class UploadFiles:
-    """A unfinished upload: its files, and the multipart uploads of its data."""
+    """An unfinished upload: its files, and the multipart uploads of its data."""
 
     started: datetime | None = None
     files: int = 0
@@ -43,7 +44,7 @@ class UploadFiles:
 
 @dataclass(slots=True)
 class Repository:
-    """All files of one repository; `files` and `bytes` count them, its blobs not included."""
+    """The files of one repository; `files` and `bytes` are their totals, which do not include blobs."""
 
     name: str
     layers: dict[Digest, File] = field(default_factory=dict)
@@ -57,21 +58,21 @@ class Repository:
 
     @property
     def upload_bytes(self) -> int:
-        """The bytes that its unfinished uploads hold as files."""
+        """The bytes of the files of its unfinished uploads."""
         return sum(upload.bytes for upload in self.uploads.values())
 
     @property
     def pending_bytes(self) -> int:
-        """The bytes in parts of its unfinished uploads, as far as they are known."""
+        """The bytes of the known parts of its unfinished uploads."""
         return sum(part.bytes for upload in self.uploads.values() for part in upload.pending)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadManifest:
-    """A manifest's blob, read: `manifest`, or in `problem` why there is none; an image's configuration.
+    """A manifest that was read, with its image's configuration.
 
-    `fault` sorts the problems; `refusal` is why a registry does not serve it, whether or not regfs can read
-    it.
+    `manifest` is None if `problem` says why it cannot be parsed; `fault` classifies the problem. `refusal`
+    says why a registry does not serve the manifest, whether or not regfs can parse it.
     """
 
     size: int
@@ -85,7 +86,7 @@ class ReadManifest:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change during the scan: a file that "appeared" since the listing, or "vanished"."""
+    """A change during the scan: a file that "appeared" or "vanished" since the listing."""
 
     what: Literal["appeared", "vanished"]
     path: str
@@ -93,9 +94,10 @@ class Change:
 
 @dataclass(slots=True)
 class Unknown:
-    """Files in the registry's directory that no registry writes: counted, with some examples.
+    """Counts and examples of the files in the registry's directory that no registry writes.
 
-    `links` of them have the form of links, so some registry may have written them; `first_link` is one.
+    `links` is the number of those that look like links, which a registry may have written; `first_link` is
+    the first of them by path.
     """
 
     files: int = 0
@@ -112,24 +114,24 @@ class Snapshot:
     Attributes
     ----------
     started, ended : datetime
-        When the look was taken, UTC.
+        When the scan began and ended, UTC.
     repositories : dict
-        By name.
+        The repositories by name.
     blobs : dict
-        By digest.
+        The blobs' files by digest.
     manifests : dict
-        By digest: all revisions of all repositories and all that tags name, as far as there is a blob.
+        The existing manifests by digest: the revisions of all repositories and the targets of all tags.
     altered : set
-        Of the manifests and configurations that were read, those whose content has another digest.
+        The manifests and configurations that were read and whose content does not match their digest.
     unknown : Unknown
-        Files that no registry writes.
+        The files that no registry writes.
     changes : list of Change
-        What moved meanwhile.
+        The files that appeared or vanished during the scan.
     pending_known : bool
-        False where the service does not let us ask for pending multipart uploads.
+        False if the service forbids listing pending multipart uploads.
     database_in_use : bool or None
-        Whether a lock file says that the registry's metadata is in a database, so that this is not all; None
-        where the credentials do not allow reading it. Of a scan of a part: False.
+        Whether a lock file says that the registry's metadata is in a database, so the snapshot is
+        incomplete; None if the credentials do not allow reading the file. Always False for a partial scan.
     """
 
     started: datetime
@@ -145,12 +147,12 @@ class Snapshot:
 
     @property
     def files(self) -> int:
-        """All files."""
-        own = sum(repository.files for repository in self.repositories.values())
-        return len(self.blobs) + own + self.unknown.files
+        """The number of all files."""
+        in_repositories = sum(repository.files for repository in self.repositories.values())
+        return len(self.blobs) + in_repositories + self.unknown.files
 
     @property
     def bytes(self) -> int:
-        """All bytes, as a listing adds them up."""
-        own = sum(repository.bytes for repository in self.repositories.values())
-        return sum(blob.size for blob in self.blobs.values()) + own + self.unknown.bytes
+        """The bytes of all files in the listing."""
+        in_repositories = sum(repository.bytes for repository in self.repositories.values())
+        return sum(blob.size for blob in self.blobs.values()) + in_repositories + self.unknown.bytes

@@ -1,7 +1,7 @@
-"""What a catalog reads through: any fsspec filesystem, or any storage driver, behind one small interface.
+"""The storage that a catalog reads: any fsspec filesystem or storage driver, behind one small interface.
 
-Paths are driver paths, "/docker/registry/v2/...", whatever the object beneath calls them. Nothing here knows
-S3 or what the files mean.
+Paths are always driver paths, "/docker/registry/v2/...". This module knows neither S3 nor the meaning of the
+files.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 AT_ONCE = 32
-"""Files that are read, or asked for, at the same time where the object beneath takes one at a time."""
+"""The number of concurrent calls to a storage whose methods take one path each."""
 _TIMES = ("LastModified", "mtime", "last_modified", "modified", "created")
-"""The keys under which fsspec's filesystems return the time of writing."""
+"""The keys that fsspec's filesystems use for the modification time."""
 
 
 class Entry(NamedTuple):
-    """A file as a listing shows it: `size` in bytes, `modified` aware and in UTC."""
+    """A file in a listing: `size` in bytes, `modified` timezone-aware in UTC."""
 
     path: str
     size: int
@@ -35,33 +35,33 @@ class Entry(NamedTuple):
 
 
 class Source:
-    """A place to read from.
+    """A registry's storage.
 
     Parameters
     ----------
-    beneath : AbstractFileSystem or storage driver
-        A filesystem of fsspec whose root is the registry's root directory; or an object with a registry
-        driver's ``walk``, ``get_content``, ``stat`` and ``delete``, of regfs or any other.
+    storage : AbstractFileSystem or storage driver
+        An fsspec filesystem whose root is the registry's root directory; or an object with a storage driver's
+        ``walk``, ``get_content``, ``stat`` and ``delete``, of regfs or any other package.
 
     Attributes
     ----------
     fs : AbstractFileSystem or None
-        The filesystem, if it is or has one.
+        The filesystem, if the storage is one or has one.
 
     Raises
     ------
     TypeError
-        It is neither.
+        `storage` is neither.
     """
 
-    def __init__(self, beneath: Any) -> None:
-        self._driver = beneath
-        is_fs = _has(beneath, "find", "cat_file", "info")
-        if not is_fs and not _has(beneath, "walk", "get_content", "stat"):
-            kind = f"the class {beneath.__name__}" if isinstance(beneath, type) else type(beneath).__name__
+    def __init__(self, storage: Any) -> None:
+        self._driver = storage
+        is_fs = _has(storage, "find", "cat_file", "info")
+        if not is_fs and not _has(storage, "walk", "get_content", "stat"):
+            kind = f"the class {storage.__name__}" if isinstance(storage, type) else type(storage).__name__
             text = "an fsspec filesystem, its URL, a storage driver or another catalog"
             raise TypeError(f"a catalog needs {text}, not {kind}")
-        self.fs: Any = beneath if is_fs else getattr(beneath, "fs", None)
+        self.fs: Any = storage if is_fs else getattr(storage, "fs", None)
         if getattr(self.fs, "asynchronous", False):
             raise TypeError("a catalog blocks; give it a filesystem made without asynchronous=True")
 
@@ -72,16 +72,16 @@ class Source:
         Parameters
         ----------
         registry : AbstractFileSystem, str, storage driver or Catalog
-            As for the class, the URL of its root directory, or a catalog, whose source is returned.
+            A storage as for the class, the URL of its root directory, or a catalog, whose source is returned.
         storage_options : mapping, optional
-            Of the URL's filesystem.
+            The options for the URL's filesystem.
 
         Raises
         ------
         TypeError
-            It is none of them; or there are `storage_options`, and it is no URL.
+            `registry` is none of these; or `storage_options` is given and `registry` is not a URL.
         ValueError
-            A URL of regfs has a path, which the option ``rootdirectory`` takes.
+            A URL of regfs has a path, which belongs in the option ``rootdirectory``.
         """
         if isinstance(registry, str):
             return cls(_opened(registry, storage_options or {}))
@@ -93,19 +93,19 @@ class Source:
         return source if isinstance(source, cls) else cls(registry)
 
     def url(self, path: str) -> str:
-        """Return the full name of a path, as far as the object beneath has one."""
+        """Return the URL of a path; for a driver without a filesystem, the path itself."""
         return path if self.fs is None else str(self.fs.unstrip_protocol(self._own(path)))
 
     def pages(self, path: str) -> Iterator[list[Entry]]:
-        """List all files under a directory, some at a time and in no order; nothing if there is none.
+        """Yield pages of all files under a directory, in no order; nothing if the directory does not exist.
 
         Raises
         ------
         OSError
-            The listing of a directory failed; or a symbolic link leads to a directory, or nowhere.
+            The listing of a directory failed; or a symbolic link is broken or leads to a directory.
         """
         if self.fs is None:
-            yield self._walked(path)
+            yield self._walk(path)
         elif hasattr(self.fs, "find_pages"):
             for page in self.fs.find_pages(path):
                 yield [Entry(info["name"], info["size"], info["LastModified"]) for info in page]
@@ -115,23 +115,23 @@ class Source:
         else:
             self.fs.invalidate_cache()
             infos = self.fs.find(self._own(path), detail=True)
-            # The names in the infos are not always those of this filesystem, the keys are.
+            # The names in the infos may be those of a wrapped filesystem; the keys are always right.
             yield [
                 _entry({**info, "name": name}) for name, info in infos.items() if info.get("type") == "file"
             ]
 
     def _directory_pages(self, path: str) -> Iterator[list[Entry]]:
-        """List a tree, one directory after the other.
+        """Yield the files of a tree, a page per directory.
 
-        fsspec's own ``find`` takes a directory that it cannot read for an empty one, whatever `on_error` is,
-        and passes over symbolic links.
+        fsspec's own ``find`` treats an unreadable directory as empty, whatever `on_error` is, and skips
+        symbolic links.
         """
         pending = [path]
         while pending:
             directory = pending.pop()
             try:
                 infos = self.fs.ls(directory, detail=True)
-            except FileNotFoundError:  # it is not there, or has gone since its parent was listed
+            except FileNotFoundError:  # also if it was removed after its parent was listed
                 continue
             files = []
             for info in infos:
@@ -145,7 +145,7 @@ class Source:
                 yield files
 
     def _resolved(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Return the properties of what a symbolic link leads to, under the link's name."""
+        """Return the properties of a symbolic link's target, with the link's name."""
         try:
             target = self.fs.info(info["name"])
         except FileNotFoundError:
@@ -159,22 +159,22 @@ class Source:
             )
         return {**target, "name": info["name"]}
 
-    def _walked(self, path: str) -> list[Entry]:
+    def _walk(self, path: str) -> list[Entry]:
         entries: list[Entry] = []
 
-        def look(info: Any) -> None:
+        def add(info: Any) -> None:
             if not info.is_dir:
                 entries.append(Entry(info.path, info.size, info.mod_time))
 
         try:
-            self._driver.walk(path, look)
+            self._driver.walk(path, add)
         except FileNotFoundError:
-            if self._there(path):  # what vanished lies in it, and the rest has not been listed
+            if self._exists(path):  # a file below it vanished, and the listing is incomplete
                 raise
             return []
         return entries
 
-    def _there(self, path: str) -> bool:
+    def _exists(self, path: str) -> bool:
         try:
             self._driver.stat(path)
         except FileNotFoundError:
@@ -182,7 +182,7 @@ class Source:
         return True
 
     def directories(self, path: str) -> list[str]:
-        """Return the directories directly in a directory, sorted; nothing if there is none."""
+        """List the subdirectories of a directory, sorted; empty if the directory does not exist."""
         try:
             if self.fs is not None:
                 self.fs.invalidate_cache(self._own(path))
@@ -193,25 +193,25 @@ class Source:
             return []
 
     def read(self, paths: Sequence[str]) -> list[bytes | OSError]:
-        """Read small files at once.
+        """Read small files concurrently.
 
         Returns
         -------
         list of bytes or OSError
-            For each path its content, or FileNotFoundError for what is not there (any more).
+            For each path its content, or FileNotFoundError if the file does not exist.
 
         Raises
         ------
         OSError
-            Another failure: of a permission, of the connection.
+            Any other failure, such as a missing permission or a failed connection.
         """
         if not paths:
             return []
         if self.fs is not None and not self._magic(paths):
             contents = self.fs.cat([self._own(path) for path in paths], on_error="return")
-            answers = {_absolute(name): content for name, content in contents.items()}
-            # What a filesystem leaves out is not there: some do not return an error where a path is missing.
-            return [_settled(answers.get(path, _missing(path))) for path in paths]
+            results = {_absolute(name): content for name, content in contents.items()}
+            # Some filesystems leave out missing paths instead of returning an error for them.
+            return [_checked(results.get(path, _missing(path))) for path in paths]
 
         def read_file(path: str) -> bytes | Exception:
             try:
@@ -219,32 +219,32 @@ class Source:
                     content: bytes = self.fs.cat_file(self._own(path))
                 else:
                     content = self._driver.get_content(path)
-            except Exception as exc:  # noqa: BLE001 - sorted out by _settled
+            except Exception as exc:  # noqa: BLE001 - _checked raises it
                 return exc
             return content
 
-        return [_settled(answer) for answer in spread(read_file, paths)]
+        return [_checked(result) for result in spread(read_file, paths)]
 
     def read_beginnings(self, paths: Sequence[str], size: int) -> list[bytes | OSError]:
-        """Read the first `size` bytes of files at once, or fewer where a file is shorter; as :meth:`read`."""
+        """Read the first `size` bytes of files, or all of shorter ones; otherwise as :meth:`read`."""
         if not paths:
             return []
         if self.fs is not None:
             names = [self._own(path) for path in paths]
-            return [_settled(answer) for answer in self.fs.cat_ranges(names, 0, size, on_error="return")]
+            return [_checked(result) for result in self.fs.cat_ranges(names, 0, size, on_error="return")]
 
-        def beginning(path: str) -> bytes | Exception:
+        def read_beginning(path: str) -> bytes | Exception:
             try:
                 with self._driver.reader(path, 0) as file:
                     content: bytes = file.read(size)
-            except Exception as exc:  # noqa: BLE001 - sorted out by _settled
+            except Exception as exc:  # noqa: BLE001 - _checked raises it
                 return exc
             return content
 
-        return [_settled(answer) for answer in spread(beginning, paths)]
+        return [_checked(result) for result in spread(read_beginning, paths)]
 
     def find(self, path: str) -> Entry | None:
-        """Return one file's entry, or None."""
+        """Return a file's entry, or None if there is no such file."""
         try:
             if self.fs is not None:
                 self.fs.invalidate_cache(self._own(path))
@@ -256,22 +256,22 @@ class Source:
         return None if file_info.is_dir else Entry(path, file_info.size, file_info.mod_time)
 
     def is_file(self, path: str) -> bool:
-        """Return whether there is a file; one HEAD where the filesystem is regfs' own.
+        """Return whether a path is a file; costs one HEAD with regfs's own filesystem.
 
         Raises
         ------
         OSError
             The request failed.
         """
-        # fsspec's own isfile() takes every failure for a no.
+        # fsspec's default isfile() returns False after any failure.
         return bool(self.fs.isfile(path)) if hasattr(self.fs, "find_pages") else self.find(path) is not None
 
     def find_many(self, paths: Iterable[str]) -> list[Entry | None]:
-        """Return several files' entries, read at once."""
+        """Return the entries of several files, concurrently; None for those that do not exist."""
         return spread(self.find, list(paths))
 
     def blocks(self, path: str, size: int = 2**20) -> Iterator[bytes]:
-        """Read a large file in order, `size` bytes at a time."""
+        """Yield the content of a large file in blocks of `size` bytes."""
         if self.fs is not None:
             file = self.fs.open(self._own(path), "rb")
         else:
@@ -281,7 +281,7 @@ class Source:
                 yield data
 
     def open(self, path: str) -> Any:
-        """Open a file for reading; it can seek where the object beneath is a filesystem."""
+        """Open a file for reading; it is seekable if the storage has a filesystem."""
         return self.fs.open(self._own(path), "rb") if self.fs is not None else self._driver.reader(path, 0)
 
     def delete(self, paths: Sequence[str]) -> None:
@@ -290,7 +290,7 @@ class Source:
         Raises
         ------
         OSError
-            Some could not be deleted; a driver's others are.
+            Some files could not be deleted. A driver still deletes the others.
         """
         if self.fs is not None and not self._magic(paths):
             self.fs.rm([self._own(path) for path in paths])
@@ -311,9 +311,9 @@ class Source:
             raise failures[0]
 
     def uploads(self) -> list[Any] | None:
-        """Return the pending multipart uploads, where the filesystem knows of such things.
+        """Return the pending multipart uploads; empty if the storage has no such concept.
 
-        None where listing them is forbidden: the permission is another than that to list and read objects.
+        None if listing them is forbidden: it takes another permission than listing and reading objects.
         """
         try:
             return self.fs.uploads() if hasattr(self.fs, "uploads") else []
@@ -321,11 +321,11 @@ class Source:
             return None
 
     def _magic(self, paths: Iterable[str]) -> bool:
-        """Return whether the filesystem may take paths for patterns; a `DirFileSystem` has one of its own."""
+        """Return whether the filesystem may treat a path, or its own path prefix, as a glob pattern."""
         return has_magic(str(getattr(self.fs, "path", ""))) or any(map(has_magic, paths))
 
     def _own(self, path: str) -> str:
-        """Return a path as the filesystem names it."""
+        """Return a path in the filesystem's form, which may have no leading slash."""
         return path if self.fs.root_marker == "/" else path.lstrip("/")
 
 
@@ -351,7 +351,7 @@ def _opened(url: str, storage_options: Mapping[str, Any]) -> Any:
 
 
 def spread(function: Callable[[T], U], items: Sequence[T]) -> list[U]:
-    """Call a blocking function for each item, several at once; the first failure is raised."""
+    """Call a blocking function for each item, concurrently; raises the first failure."""
     if len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(AT_ONCE, len(items))) as pool:
@@ -359,11 +359,11 @@ def spread(function: Callable[[T], U], items: Sequence[T]) -> list[U]:
 
 
 def _walks(fs: Any) -> bool:
-    """Return whether a filesystem's ``find`` is fsspec's own, which lists directory by directory."""
+    """Return whether a filesystem's ``find`` is fsspec's default, which lists directory by directory."""
     while isinstance(fs, DirFileSystem):
         fs = fs.fs
-    own = AbstractFileSystem.find, vars(AsyncFileSystem)["_find"]
-    return (type(fs).find, getattr(type(fs), "_find", own[1])) == own
+    defaults = AbstractFileSystem.find, vars(AsyncFileSystem)["_find"]
+    return (type(fs).find, getattr(type(fs), "_find", defaults[1])) == defaults
 
 
 def _absolute(name: str) -> str:
@@ -387,8 +387,8 @@ def _missing(path: str) -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, "No such file or directory", path)
 
 
-def _settled(answer: bytes | Exception) -> bytes | OSError:
-    """Return a content or FileNotFoundError; raise every other failure."""
-    if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
-        raise answer
-    return answer
+def _checked(result: bytes | Exception) -> bytes | OSError:
+    """Return a content or FileNotFoundError; raise any other exception."""
+    if isinstance(result, Exception) and not isinstance(result, FileNotFoundError):
+        raise result
+    return result

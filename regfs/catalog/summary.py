@@ -1,7 +1,7 @@
-"""The figures of a registry that an operator watches: usage, orphans, uploads, findings. Pure.
+"""The figures of a registry for monitoring: usage, orphans, uploads, findings. Pure.
 
-`FIGURES` is the one list of them, by their names in JSON, in conditions and in metrics. A figure that nobody
-can know is None and has its reason; it is never 0.
+`FIGURES` lists them all, by their names in JSON, in conditions and in metrics. An unknown figure is None,
+never 0, and has a reason.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ FIGURES: Mapping[str, Figure] = MappingProxyType(
     {
         "repositories": Figure("count", "repositories"),
         "tags": Figure("count", "tags that name a manifest"),
-        "manifests": Figure("count", "manifests, each once whichever repositories have it"),
+        "manifests": Figure("count", "manifests, each counted once across repositories"),
         "blobs": Figure("count", "blobs"),
-        "total_bytes": Figure("bytes", "all that a listing shows"),
-        "logical_bytes": Figure("bytes", "what the manifests would take if nothing were shared"),
+        "total_bytes": Figure("bytes", "all files in the listing"),
+        "logical_bytes": Figure("bytes", "the manifests and their blobs if nothing were shared"),
         "stored_bytes": Figure("bytes", "blobs that a repository needs, each once"),
         "unique_bytes": Figure("bytes", "blobs that one repository alone needs"),
         "shared_bytes": Figure("bytes", "blobs that several repositories need, each once"),
         "link_bytes": Figure("bytes", "links"),
         "unknown_bytes": Figure("bytes", "files that no registry writes"),
-        "orphans": Figure("count", "orphaned blobs of the age that is asked for"),
-        "orphaned_bytes": Figure("bytes", "orphaned blobs of the age that is asked for"),
+        "orphans": Figure("count", "orphaned blobs of the minimum age"),
+        "orphaned_bytes": Figure("bytes", "orphaned blobs of the minimum age"),
         "uploads": Figure("count", "unfinished uploads"),
         "upload_bytes": Figure("bytes", "the files of unfinished uploads"),
         "pending_bytes": Figure("bytes", "the parts of unfinished uploads, which no listing shows"),
         "oldest_upload": Figure("seconds", "age of the oldest unfinished upload"),
         "findings": Figure("count", "findings of fsck that are not ignored"),
-        "errors": Figure("count", "findings of which a pull fails"),
-        "warnings": Figure("count", "findings of which no pull fails yet"),
+        "errors": Figure("count", "findings that make a pull fail"),
+        "warnings": Figure("count", "findings that do not make a pull fail yet"),
     }
 )
-"""All figures by name, with the unit and the meaning."""
+"""The figures by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +67,26 @@ class Summary:
     taken, ended : datetime
         When the scan began and ended, UTC.
     database_in_use : bool or None
-        Whether the registry keeps its metadata in a database, so that this is not all; None if unknown.
+        Whether the registry keeps its metadata in a database, so the figures are incomplete; None if
+        unknown.
     usage : Usage
-        Who uses how much.
+        The usage of repositories and tags.
     manifests : int
-        Manifests that have a blob.
+        The number of manifests with a blob.
     uploads : tuple of UploadRecord
         The unfinished uploads.
     older_than : timedelta
-        The age from which orphaned blobs count.
+        The minimum age of orphaned blobs.
     orphans : Plan or None
-        The orphaned blobs of that age; None where they cannot be known.
+        The orphaned blobs of that age; None if they cannot be determined.
     orphans_problem : str
-        Why not.
+        Why they cannot be determined; else empty.
     findings : tuple of Finding or None
-        What fsck finds, but for what is ignored; None if fsck was left out.
+        The findings of fsck except ignored ones; None if fsck was left out.
     ignored : int
-        How many findings are ignored.
+        The number of ignored findings.
     changes : int
-        Files that appeared or vanished during the scan.
+        The number of files that appeared or vanished during the scan.
     """
 
     taken: datetime
@@ -103,7 +104,7 @@ class Summary:
 
     @property
     def figures(self) -> dict[str, int | float | None]:
-        """The figures, by the names and in the order of `FIGURES`; None where one cannot be known."""
+        """The figures, with the names and in the order of `FIGURES`; an unknown one is None."""
         totals, repositories, plan = self.usage.totals, self.usage.repositories, self.orphans
         severities = Counter(finding.severity for finding in self.findings or ())
         examined = self.findings is not None
@@ -134,7 +135,7 @@ class Summary:
 
     @property
     def problems(self) -> dict[str, str]:
-        """Why a figure is None, by the figure's name."""
+        """The reasons why figures are unknown, by figure."""
         return dict(self._problems())
 
     def _problems(self) -> Iterator[tuple[str, str]]:
@@ -147,6 +148,6 @@ class Summary:
 
     @property
     def kinds(self) -> Sequence[tuple[str, str, int]]:
-        """The findings by severity and kind, errors first: (severity, kind, how many)."""
+        """The numbers of findings as (severity, kind, number), errors first."""
         counts = Counter((finding.severity, finding.kind) for finding in self.findings or ())
         return [(severity, kind, count) for (severity, kind), count in sorted(counts.items())]

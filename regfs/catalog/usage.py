@@ -1,8 +1,8 @@
-"""Who uses how much of a registry's storage, what is shared, and what a deletion would free. Pure.
+"""The storage usage of repositories and tags: stored, shared, and freed by a deletion. Pure.
 
-All of it follows from a :class:`~regfs.catalog.snapshot.Snapshot`, whose files each count once:
-`Usage.totals` adds up to the listing to the byte. A blob is as large as it is stored, whatever manifests
-tell of it; what is missing has no bytes. What keeps a blob is the rule of :mod:`regfs.catalog.reach`.
+Everything is computed from a :class:`~regfs.catalog.snapshot.Snapshot`. Each file counts once, so
+`Usage.totals` equals the listing to the byte. A blob's size is its stored size, whatever manifests state; a
+missing blob has no bytes. :mod:`regfs.catalog.reach` defines which blobs a repository keeps.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from regfs.layout import Digest
 from regfs.units import format_size
 
 Needing: TypeAlias = "Mapping[Digest, Sequence[object]]"
-"""Who needs a blob."""
+"""The repositories that need each blob."""
 PAIRS = 100
-"""Pairs of repositories that `Usage.sharing` returns by default."""
+"""The number of pairs that `Usage.sharing` returns by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryUsage:
-    """One repository's usage; all but the counts in bytes.
+    """The usage of a repository, in bytes except for the counts.
 
     Attributes
     ----------
     repository : str
     tags, manifests : int
-        How many tags name something, and how many revisions there are.
+        The number of tags with a current link, and the number of revisions.
     logical_bytes : int
-        What its manifests would take if nothing were shared: for each, itself and each blob that it keeps.
+        The size if nothing were shared: for each manifest, itself and each blob that it keeps.
     stored_bytes : int
         The blobs that it needs, each once.
     unique_bytes : int
-        Of those, what no other repository needs.
+        The part of `stored_bytes` that no other repository needs.
     shared_bytes : int
-        The rest: what another one needs, too.
+        The rest of `stored_bytes`, which other repositories need too.
     link_bytes : int
         Its links.
     upload_bytes : int
-        What its unfinished uploads hold as files; their pending parts are not among it.
+        The files of its unfinished uploads, without their pending parts.
     pending_bytes : int or None
-        The parts of these uploads, which no listing shows: stored and charged for beside all else. None where
-        the service does not let us ask for them.
+        The parts of these uploads. No listing shows them, but S3 stores and charges for them. None if the
+        service forbids listing them.
     freed_bytes : int
-        By how much the listing would shrink if the repository's own files were removed and garbage then
-        collected: its unique bytes, links and uploads. Repositories within its directory stay.
+        How much smaller the listing would be if the repository's own files were deleted and garbage was then
+        collected: its unique bytes, links and uploads. Repositories inside its directory stay.
     """
 
     repository: str
@@ -69,28 +69,28 @@ class RepositoryUsage:
 
 @dataclass(frozen=True, slots=True)
 class TagUsage:
-    """One tag's usage, in bytes.
+    """The usage of a tag, in bytes.
 
-    It is about the manifest that the tag names now and, below an index, about those children that are
-    revisions of the same repository. A tag that leads to no revision uses nothing.
+    It covers the manifest that the tag names now and, for an index, its children that are revisions of the
+    same repository. A tag whose manifest is not a revision uses nothing.
 
     Attributes
     ----------
     repository, tag : str
     digest : Digest or None
-        What it names; None of a tag that is broken.
+        The manifest that it names; None for a broken tag.
     logical_bytes : int
-        What these manifests would take if nothing were shared, as for a repository.
+        The size of these manifests if nothing were shared, as for a repository.
     stored_bytes : int
-        The blobs that it leads to, each once.
+        The blobs of these manifests, each once.
     unique_bytes : int
-        Of those, what no other tag of any repository leads to.
+        The part of `stored_bytes` that no other tag of any repository leads to.
     shared_bytes : int
-        The rest.
+        The rest of `stored_bytes`.
     freed_bytes : int
-        By how much the listing would shrink if the tag's directory were removed, with the revisions that
+        How much smaller the listing would be if the tag's directory were deleted, with the revisions that
         nothing else in the repository leads to (neither another tag nor an untagged manifest), and garbage
-        then collected. An untagged manifest or another repository may hold unique bytes back.
+        was then collected. Untagged manifests and other repositories may still keep unique bytes.
     """
 
     repository: str
@@ -105,21 +105,21 @@ class TagUsage:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All that is stored. The six kinds of bytes add up to `bytes`.
+    """The totals of the storage. The six kinds of bytes add up to `bytes`.
 
     Attributes
     ----------
     blobs : int
-        How many there are.
+        The number of blobs.
     unique_bytes, shared_bytes, orphaned_bytes : int
-        Of blobs that one repository needs, that several need, and that none does; each counts once.
+        The blobs that one repository needs, that several need, and that none needs; each counts once.
     link_bytes, upload_bytes, unknown_bytes : int
-        Of links, of unfinished uploads' files, and of files that no registry writes.
+        Links, the files of unfinished uploads, and files that no registry writes.
     bytes : int
-        All that a listing shows.
+        All files in the listing.
     pending_bytes : int or None
-        Of uploads' parts, which no listing shows: stored and charged for beside `bytes`. None where the
-        service does not let us ask for them.
+        The parts of uploads, which are not part of `bytes`: no listing shows them, but S3 stores and charges
+        for them. None if the service forbids listing them.
     """
 
     blobs: int
@@ -134,7 +134,7 @@ class Totals:
 
 
 class Sharing(NamedTuple):
-    """Two repositories, by name, and what both need: blobs, and their bytes."""
+    """A pair of repositories, with the number and the bytes of the blobs that both need."""
 
     repository: str
     other: str
@@ -143,9 +143,9 @@ class Sharing(NamedTuple):
 
 
 class Month(NamedTuple):
-    """A month's growth: its first day (UTC), the blobs written in it and their bytes, all bytes by its end.
+    """The growth in a month: its first day (UTC), the blobs written, their bytes, and the total at its end.
 
-    It counts the blobs that exist now: what was deleted since is not in it.
+    Only blobs that still exist count.
     """
 
     month: date
@@ -165,9 +165,9 @@ class Usage:
     tags : list of TagUsage
         By repository and name.
     totals : Totals
-        All that is stored.
+        The totals of the storage.
     growth : list of Month
-        By month, from the first blob's to the last one's, months without any included.
+        By month, from that of the oldest blob to that of the newest, including months without blobs.
     """
 
     repositories: list[RepositoryUsage]
@@ -203,48 +203,49 @@ class Usage:
         )
 
     def sharing(self, most: int | None = PAIRS) -> list[Sharing]:
-        """Return the pairs of repositories that share most, the largest first.
+        """Return the pairs of repositories that share the most bytes, the largest first.
+
+        The result is exact. Pairs that cannot be among the largest are skipped: a pair never shares more than
+        either repository shares with all others.
 
         Parameters
         ----------
         most : int or None
-            How many pairs; None gives all of them, half the square of the repositories if all have a base
-            in common.
+            The largest number of pairs to return; None for all. Repositories with a common base image have
+            n * (n - 1) / 2 pairs.
 
         Returns
         -------
         list of Sharing
-            Exact, however many repositories there are: pairs that cannot be among the largest are not
-            looked at, as no pair shares more than either of the two shares with all others. Of pairs with
-            as many bytes, it may give any.
+            By bytes, the largest first. Which of the pairs with equal bytes are included is unspecified.
         """
         names = [repository.repository for repository in self.repositories]
         groups: list[list[tuple[tuple[int, ...], tuple[int, int]]]] = [[] for _ in names]
         for group, weight in self._groups.items():
-            for at in group:
-                groups[at].append((group, weight))
+            for index in group:
+                groups[index].append((group, weight))
         largest: list[tuple[int, int, int, int]] = []
-        order = sorted(range(len(names)), key=lambda at: (-self.repositories[at].shared_bytes, at))
+        order = sorted(range(len(names)), key=lambda index: (-self.repositories[index].shared_bytes, index))
         seen = [False] * len(names)
-        for at in order:
+        for index in order:
             full = most is not None and len(largest) >= most
-            if full and (not largest or self.repositories[at].shared_bytes <= largest[0][0]):
+            if full and (not largest or self.repositories[index].shared_bytes <= largest[0][0]):
                 break
             blobs: Counter[int] = Counter()
             size: Counter[int] = Counter()
-            for group, weight in groups[at]:
+            for group, weight in groups[index]:
                 for other in group:
                     if seen[other]:
                         blobs[other] += weight[0]
                         size[other] += weight[1]
             for other, count in blobs.items():
-                first, second = sorted((at, other))
+                first, second = sorted((index, other))
                 pair = size[other], -first, -second, count
                 if most is None or len(largest) < most:
                     heappush(largest, pair)
                 elif pair > largest[0]:
                     heapreplace(largest, pair)
-            seen[at] = True
+            seen[index] = True
         return [
             Sharing(names[-first], names[-second], count, size)
             for size, first, second, count in sorted(largest, reverse=True)
@@ -252,21 +253,21 @@ class Usage:
 
 
 def usage(snapshot: Snapshot) -> Usage:
-    """Reckon up what is stored and by whom.
+    """Compute the usage of all repositories and tags.
 
     Takes time and memory in proportion to the references of all repositories' manifests.
 
     Parameters
     ----------
     snapshot : Snapshot
-        What a look found.
+        The registry's scan.
     """
-    sums = [Sums(snapshot, repository_sums) for _, repository_sums in sorted(snapshot.repositories.items())]
+    sums = [Sums(snapshot, repository) for _, repository in sorted(snapshot.repositories.items())]
     needing: defaultdict[Digest, list[int]] = defaultdict(list)
     leading: Counter[Digest] = Counter()
-    for at, repository_sums in enumerate(sums):
+    for index, repository_sums in enumerate(sums):
         for digest in repository_sums.holders:
-            needing[digest].append(at)
+            needing[digest].append(index)
         repository_sums.count_tags(leading)
     kinds: Counter[int] = Counter()
     groups: dict[tuple[int, ...], tuple[int, int]] = {}
@@ -276,21 +277,22 @@ def usage(snapshot: Snapshot) -> Usage:
         if len(group) > 1:
             blobs, size = groups.get(group, (0, 0))
             groups[group] = blobs + 1, size + file.size
-    upload_bytes = sum(item.repository.upload_bytes for item in sums)
+    repositories = [repository_sums.repository for repository_sums in sums]
+    upload_bytes = sum(repository.upload_bytes for repository in repositories)
     totals = Totals(
         len(snapshot.blobs),
         kinds[1],
         kinds[2],
         kinds[0],
-        sum(item.repository.bytes for item in sums) - upload_bytes,
+        sum(repository.bytes for repository in repositories) - upload_bytes,
         upload_bytes,
         snapshot.unknown.bytes,
         snapshot.bytes,
-        sum(item.repository.pending_bytes for item in sums) if snapshot.pending_known else None,
+        sum(repository.pending_bytes for repository in repositories) if snapshot.pending_known else None,
     )
     return Usage(
-        [item.whole(needing) for item in sums],
-        [tag for item in sums for tag in item.tags(needing, leading)],
+        [repository_sums.whole(needing) for repository_sums in sums],
+        [tag for repository_sums in sums for tag in repository_sums.tags(needing, leading)],
         totals,
         _growth(snapshot),
         groups,
@@ -298,12 +300,27 @@ def usage(snapshot: Snapshot) -> Usage:
 
 
 class Sums:
-    """A repository's sums.
+    """The counts from which a repository's usage is computed.
 
-    `kept` maps each manifest that has a blob to what it keeps, itself first and each blob once; `holders` how
-    many of them keep a blob. `named` counts what tags name; `closures` has the manifests that each of these
-    leads to, and `led` how many tags lead to a manifest. `held` counts, for each manifest that untagged ones
-    lead to, those among these that no index refers to.
+    Attributes
+    ----------
+    kept : dict of Digest to tuple of Digest
+        For each existing manifest the blobs that it keeps, itself first and each blob once.
+    holders : Counter of Digest
+        For each blob the number of manifests that keep it.
+    named : Counter of Digest
+        For each manifest the number of tags that name it.
+    closures : dict of Digest to tuple of Digest
+        For each tagged manifest the manifests that it leads to.
+    led : Counter of Digest
+        For each manifest the number of tags that lead to it.
+    heads : dict of Digest to tuple of Digest
+        For each untagged manifest that is not the child of another untagged one, the manifests that it leads
+        to.
+    held : Counter of Digest
+        For each manifest the number of `heads` that lead to it.
+    signatures : Counter of Digest
+        For each revision the bytes of its signature links.
     """
 
     def __init__(self, snapshot: Snapshot, repository: Repository) -> None:
@@ -320,9 +337,9 @@ class Sums:
         self.named = Counter(files.target for files in repository.tags.values() if files.target is not None)
         self.closures = {target: tuple(self.closure(target)) for target in self.named}
         self.led: Counter[Digest] = Counter()
-        for target, times in self.named.items():
+        for target, tags in self.named.items():
             for digest in self.closures[target]:
-                self.led[digest] += times
+                self.led[digest] += tags
         untagged = [digest for digest in self.kept if digest not in self.led]
         below = {child for digest in untagged for child in self._children(digest)}
         self.heads = {digest: tuple(self.closure(digest)) for digest in untagged if digest not in below}
@@ -332,16 +349,16 @@ class Sums:
             self.signatures[revision] += file.size
 
     def closure(self, top: Digest) -> Iterator[Digest]:
-        """Yield the revisions that a manifest leads to, itself and, below an index, its children."""
-        waiting, seen = [top], {top}
-        while waiting:
-            digest = waiting.pop()
+        """Yield a manifest and, for an index, its children at any depth, as far as they are revisions."""
+        pending, seen = [top], {top}
+        while pending:
+            digest = pending.pop()
             if digest not in self.kept:
                 continue
             yield digest
             children = self._children(digest) - seen
             seen |= children
-            waiting += children
+            pending += children
 
     def _children(self, digest: Digest) -> set[Digest]:
         manifest = self.snapshot.manifests[digest].manifest
@@ -349,22 +366,22 @@ class Sums:
         return {reference.digest for reference in references if reference.relation == "manifest"}
 
     def reached(self, manifests: Iterable[Digest]) -> set[Digest]:
-        """Return what some of the manifests keep, themselves included."""
+        """Return the blobs that manifests keep, including their own."""
         return {blob for digest in manifests for blob in self.kept[digest]}
 
     def size(self, blobs: Iterable[Digest]) -> int:
-        """Return the bytes of those blobs that are there."""
+        """Return the total bytes of the blobs that exist."""
         stored = self.snapshot.blobs
         return sum(stored[digest].size for digest in blobs if digest in stored)
 
     def count_tags(self, leading: Counter[Digest]) -> None:
-        """Count for each blob the tags that lead to it."""
-        for target, times in self.named.items():
+        """Add to `leading`, for each blob, the number of tags that lead to it."""
+        for target, tags in self.named.items():
             for blob in self.reached(self.closures[target]):
-                leading[blob] += times
+                leading[blob] += tags
 
     def whole(self, needing: Needing) -> RepositoryUsage:
-        """Return what the repository uses."""
+        """Return the usage of the whole repository."""
         repository = self.repository
         stored = self.size(self.holders)
         unique = self.size(blob for blob in self.holders if len(needing[blob]) == 1)
@@ -384,7 +401,7 @@ class Sums:
         )
 
     def tags(self, needing: Needing, leading: Counter[Digest]) -> Iterator[TagUsage]:
-        """Yield what each tag uses."""
+        """Yield the usage of each tag."""
         sums: dict[Digest, tuple[int, int, int]] = {}
         for target, closure in self.closures.items():
             reached = self.reached(closure)
@@ -399,31 +416,30 @@ class Sums:
             )
 
     def _freed(self, files: TagFiles, needing: Needing) -> int:
-        own = [*files.index.values(), *([files.current] if files.current else [])]
-        freed = sum(file.size for file in own)
+        links = [*files.index.values(), *([files.current] if files.current else [])]
+        freed = sum(file.size for file in links)
         closure = self.closures[files.target] if files.target else ()
         removed = {digest for digest in closure if self.led[digest] == 1 and not self.held[digest]}
         return freed + self._removed(removed, needing)
 
     def freed_untagged(self, digest: Digest, needing: Needing) -> int:
-        """Return by how much the listing would shrink without an untagged manifest that no index refers to.
+        """Return the bytes that deleting an untagged manifest would free, if no index refers to it.
 
-        With the revisions that nothing else in the repository leads to, as for a tag.
+        Like a tag, it is deleted with the revisions that nothing else in the repository leads to.
         """
         closure = self.heads.get(digest, (digest,))  # a revision without a blob leads to nothing
-        return self._removed(
-            {item for item in closure if not self.led[item] and self.held[item] < 2}, needing
-        )
+        removed = {revision for revision in closure if not self.led[revision] and self.held[revision] < 2}
+        return self._removed(removed, needing)
 
     def _removed(self, removed: Collection[Digest], needing: Needing) -> int:
-        """Return what removing some revisions, and collecting garbage then, frees."""
+        """Return the bytes that deleting revisions and collecting garbage would free."""
         freed = sum(self.repository.revisions[digest].size for digest in removed)
         freed += sum(self.signatures[digest] for digest in removed)
         released = Counter(blob for digest in removed for blob in self.kept.get(digest, ()))
         return freed + self.size(
             blob
-            for blob, times in released.items()
-            if times == self.holders[blob] and len(needing[blob]) == 1
+            for blob, holders in released.items()
+            if holders == self.holders[blob] and len(needing[blob]) == 1
         )
 
 
@@ -438,7 +454,7 @@ def _growth(snapshot: Snapshot) -> list[Month]:
         return []
     months: list[Month] = []
     month, total = min(blobs), 0
-    for _ in range(_number(max(blobs)) - _number(month)):
+    for _ in range(_month_number(max(blobs)) - _month_number(month)):
         total += size[month]
         months.append(Month(month, blobs[month], size[month], total))
         month = date(month.year + month.month // 12, month.month % 12 + 1, 1)
@@ -446,5 +462,5 @@ def _growth(snapshot: Snapshot) -> list[Month]:
     return [*months, Month(month, blobs[month], size[month], total)]
 
 
-def _number(month: date) -> int:
+def _month_number(month: date) -> int:
     return month.year * 12 + month.month

@@ -1,4 +1,4 @@
-"""Who uses a blob: every way that leads to it from a tag, a manifest or a link. Pure."""
+"""The uses of a blob: every path of references to it from a tag, a manifest or a link. Pure."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ USES: Mapping[How, str] = {
     "layer": "a manifest has it as a layer",
     "config": "a manifest has it as its configuration",
     "child": "an index refers to it",
-    "subject": "a manifest, or a tag made of its digest, is about it; that keeps nothing",
-    "layer link": "the repository has a link to it, which keeps nothing",
-    "signature link": "the repository has a link to it as a signature, which keeps nothing",
-    "tag history": "a tag has named it, which keeps nothing",
+    "subject": "it is the subject of a manifest, or a tag is made of its digest; that keeps nothing",
+    "layer link": "the repository has a layer link to it, which keeps nothing",
+    "signature link": "the repository has a signature link to it, which keeps nothing",
+    "tag history": "a tag named it earlier, which keeps nothing",
 }
 _SHOWN = 10
-"""Digests that an error names."""
+"""The number of digests that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A manifest on the way to what is used.
+    """A manifest on the path to a digest.
 
     Attributes
     ----------
     how : str
-        What it has the digest below it as: "layer", "config", "child" or "subject".
+        How it refers to the next digest on the path: as its "layer", "config", "child" or "subject".
     digest : Digest
     kind : str
         "image", "index", "artifact", "schema1".
     platform : str
-        As which an index names its child; else empty.
+        The platform that an index states for its child; else empty.
     """
 
     how: How
@@ -59,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A way in which a repository uses a digest.
+    """One use of a digest in a repository.
 
     Attributes
     ----------
@@ -67,11 +67,12 @@ class Use:
     how : str
         One of `USES`.
     steps : tuple of Step
-        The manifests that lead to it, the nearest first; empty where it is used as itself.
+        The manifests on the path to the digest, the nearest first; empty if the repository has the digest
+        itself as a manifest.
     tags : tuple of str
-        The tags that name the last of them (or itself), by name.
+        The tags that name the last of these manifests, or the digest itself, by name.
     keeps : bool
-        Whether this keeps it from being collected as garbage.
+        Whether this use keeps the blob from being garbage collected.
     """
 
     repository: str
@@ -83,19 +84,19 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """Who uses a digest.
+    """The uses of a digest.
 
     Attributes
     ----------
     digest : Digest
     size : int or None
-        Bytes of its blob; None where there is none.
+        Bytes of its blob; None if there is no blob.
     modified : datetime or None
-        When that was written, UTC.
+        When the blob was written, UTC.
     repositories : tuple of str
-        Those that need it, as the registry's garbage collector sees it, by name.
+        The repositories that need it by the rule of the registry's garbage collector, by name.
     uses : tuple of Use
-        By repository; those that keep it before the others.
+        By repository; the uses that keep the blob come first.
     """
 
     digest: Digest
@@ -106,42 +107,43 @@ class Uses:
 
 
 def find_digest(snapshot: Snapshot, text: str) -> Digest:
-    """Return the digest that a text is, or that alone begins so.
+    """Return the one digest of a registry that matches a digest or the beginning of one.
 
     Parameters
     ----------
     snapshot : Snapshot
-        What a scan found.
+        The registry's scan.
     text : str
-        A digest, or how its hex begins; the algorithm may be left out.
+        A digest, or the first digits of its hex; the algorithm may be left out.
 
     Raises
     ------
     AmbiguousDigestError
-        Several begin so; the error names the first of them.
+        Several digests match; the error names the first of them.
     UnknownNameError
-        None does: there is no such blob, and no link or manifest refers to one.
+        No blob has such a digest, and no link or manifest refers to one.
     ValueError
-        It is no digest, and no beginning of one.
+        `text` is neither a digest nor the beginning of one.
     """
     algorithm, beginning = parse_digest(text)
     matches = sorted(
         digest
-        for digest in _known(snapshot)
+        for digest in _digests(snapshot)
         if digest.hex.startswith(beginning) and algorithm in ("", digest.algorithm)
     )
-    whole = [digest for digest in matches if digest.hex == beginning]
-    if len(whole or matches) == 1:
-        return (whole or matches)[0]
+    exact = [digest for digest in matches if digest.hex == beginning]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
     if not matches:
         reason = "no blob has this digest, and no link or manifest refers to it"
         raise UnknownNameError(errno.ENOENT, reason, text)
     shown = ", ".join(f"{match.algorithm}:{match.hex[:16]}" for match in matches[:_SHOWN])
     more = f" and {len(matches) - _SHOWN:,} more" if len(matches) > _SHOWN else ""
-    raise AmbiguousDigestError(f"{text}: {len(matches):,} digests begin so: {shown}{more}")
+    raise AmbiguousDigestError(f"{text}: matches {len(matches):,} digests: {shown}{more}")
 
 
-def _known(snapshot: Snapshot) -> set[Digest]:
+def _digests(snapshot: Snapshot) -> set[Digest]:
+    """Return the digests of all blobs, links and references."""
     digests = {*snapshot.blobs, *snapshot.manifests}
     for repository in snapshot.repositories.values():
         digests.update(repository.layers, repository.revisions)
@@ -155,39 +157,39 @@ def _known(snapshot: Snapshot) -> set[Digest]:
 
 
 def uses(snapshot: Snapshot, digest: Digest) -> Uses:
-    """Return who uses a digest.
+    """Return the uses of a digest in all repositories.
 
     Parameters
     ----------
     snapshot : Snapshot
-        What a scan found.
+        The registry's scan.
     digest : Digest
-        Of a layer, a configuration, a manifest.
+        The digest of a layer, a configuration or a manifest.
     """
-    referring = _Referring(snapshot)
-    uses_found: list[Use] = []
+    referrers = _Referrers(snapshot)
+    all_uses: list[Use] = []
     names = []
     for name, repository in sorted(snapshot.repositories.items()):
         needed = digest in needs(snapshot, repository)
         names += [name] if needed else []
-        uses_found += sorted(
-            _uses(repository, digest, referring), key=lambda use: (not use.keeps, use.tags, len(use.steps))
+        all_uses += sorted(
+            _uses(repository, digest, referrers), key=lambda use: (not use.keeps, use.tags, len(use.steps))
         )
     file = snapshot.blobs.get(digest)
     return Uses(
-        digest, file.size if file else None, file.modified if file else None, tuple(names), tuple(uses_found)
+        digest, file.size if file else None, file.modified if file else None, tuple(names), tuple(all_uses)
     )
 
 
-class _Referring:
-    """Which manifests refer to a digest, and how."""
+class _Referrers:
+    """The manifests that refer to each digest, with their references."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._by_digest: defaultdict[Digest, list[tuple[Digest, Reference]]] = defaultdict(list)
         for digest, read in sorted(snapshot.manifests.items()):
             references = read.manifest.references if read.manifest else ()
-            for reference in {(item.digest, item.relation): item for item in references}.values():
+            for reference in {(other.digest, other.relation): other for other in references}.values():
                 self._by_digest[reference.digest].append((digest, reference))
 
     def steps(self, digest: Digest) -> Iterator[Step]:
@@ -201,20 +203,20 @@ class _Referring:
         return read.manifest.kind if read and read.manifest else ""
 
 
-def _uses(repository: Repository, digest: Digest, referring: _Referring) -> Iterator[Use]:
+def _uses(repository: Repository, digest: Digest, referrers: _Referrers) -> Iterator[Use]:
     names = tag_names(repository.tags.items())
-    own = repository.revisions.keys() | names.keys()
+    manifests = repository.revisions.keys() | names.keys()
     used = False
-    for steps in _ways(digest, own, names, referring):
+    for steps in _paths(digest, manifests, names, referrers):
         used = True
         top = steps[-1].digest if steps else digest
-        # A tag alone keeps nothing, and nobody looks into a child that is no revision.
+        # A tag alone keeps nothing, and the collector does not read a child that is no revision.
         keeps = (steps[0].digest if steps else digest) in repository.revisions
         how: How = steps[0].how if steps else "manifest"
         yield Use(repository.name, how, tuple(steps), tuple(names.get(top, ())), keeps and how != "subject")
     for tag, files in sorted(repository.tags.items()):
         if referrer_tag(tag) == digest and files.target:
-            step = Step("subject", files.target, referring.kind(files.target))
+            step = Step("subject", files.target, referrers.kind(files.target))
             yield Use(repository.name, "subject", (step,), (tag,), False)
         if digest in files.index and files.target != digest:
             yield Use(repository.name, "tag history", (), (tag,), False)
@@ -224,21 +226,24 @@ def _uses(repository: Repository, digest: Digest, referring: _Referring) -> Iter
         yield Use(repository.name, "layer link", (), (), False)
 
 
-def _ways(
+def _paths(
     digest: Digest,
-    own: set[Digest],
+    manifests: set[Digest],
     names: Mapping[Digest, Sequence[str]],
-    referring: _Referring,
+    referrers: _Referrers,
 ) -> Iterator[list[Step]]:
-    """Yield the ways up from a digest: each to a manifest that a tag names, or that no index refers to."""
-    waiting: list[list[Step]] = [[]] if digest in own else []
-    waiting += [[step] for step in referring.steps(digest) if step.digest in own]
-    while waiting:
-        steps = waiting.pop(0)
+    """Yield the paths up from a digest, each to a manifest that a tag names or that no index refers to.
+
+    Only a repository's own `manifests` are on its paths.
+    """
+    pending: list[list[Step]] = [[]] if digest in manifests else []
+    pending += [[step] for step in referrers.steps(digest) if step.digest in manifests]
+    while pending:
+        steps = pending.pop(0)
         top = steps[-1].digest if steps else digest
-        # From itself the first steps are taken above.
-        above = [step for step in referring.steps(top) if step.how == "child" and step.digest in own]
-        if not above or top in names or (steps and steps[0].how == "subject"):
+        parents = [step for step in referrers.steps(top) if step.how == "child" and step.digest in manifests]
+        if not parents or top in names or (steps and steps[0].how == "subject"):
             yield steps
+        # `pending` already has the first steps from the digest itself.
         if steps and steps[0].how != "subject":
-            waiting += [[*steps, step] for step in above]
+            pending += [[*steps, parent] for parent in parents]

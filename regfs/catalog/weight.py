@@ -1,6 +1,6 @@
-"""Where the bytes of an image's files are: in which directories, and in copies that nobody sees. Pure.
+"""The sizes of an image's directories, and of the contents that its layers waste. Pure.
 
-All sizes are those of contents as they are in files, not of compressed layers.
+All sizes are those of file contents, not of compressed layers.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from regfs.catalog.layers import Entry, Overlay
 
 @dataclass(frozen=True, slots=True)
 class DirectorySize:
-    """A directory with all that is in it, at any depth.
+    """The size of a directory with everything below it.
 
     Attributes
     ----------
     path : str
     size : int
-        Bytes of the files, each content once, though hard links may name it more often.
+        Bytes of the files; the content of hard links counts once.
     files : int
-        Files, hard links among them.
+        The number of files, including hard links.
     """
 
     path: str
@@ -33,7 +33,7 @@ class DirectorySize:
 
 @dataclass(frozen=True, slots=True)
 class WastedPath:
-    """A path with contents that are in layers, and not in the image.
+    """A path with contents in layers that are not in the image.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class WastedPath:
     wasted_bytes : int
         Bytes of these contents.
     layers : tuple of int
-        The layers that they are in, lowest first; one counts twice if it has two.
+        The numbers of their layers, lowest first; a layer with two of the contents is listed twice.
     reason : str
-        "overwritten" if the path is in the image with something else, "deleted" if it is not.
+        "overwritten" if the image has another content at this path, "deleted" if it has none.
     """
 
     path: str
@@ -54,7 +54,7 @@ class WastedPath:
 
 @dataclass(frozen=True)
 class Waste:
-    """The content of layers that an image does not use.
+    """The contents of layers that are not in the image.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Waste:
     layer_bytes : int
         Bytes of all files in all layers.
     image_bytes : int
-        Of these, what is in the image.
+        Bytes of the files in the image.
     """
 
     paths: tuple[WastedPath, ...]
@@ -72,24 +72,24 @@ class Waste:
 
     @property
     def wasted_bytes(self) -> int:
-        """Bytes that are in layers, and not in the image."""
+        """Bytes in the layers that are not in the image."""
         return self.layer_bytes - self.image_bytes
 
     @property
     def efficiency(self) -> float:
-        """The share of the layers' bytes that is in the image, 0 to 1; of no bytes it is 1."""
+        """The share of the layers' bytes that is in the image, from 0 to 1; 1 if the layers have no bytes."""
         return self.image_bytes / self.layer_bytes if self.layer_bytes else 1.0
 
 
 def directory_sizes(overlay: Overlay, depth: int | None = None) -> list[DirectorySize]:
-    """Add up an image's files by directory, as ``du`` does.
+    """Sum up the sizes of an image's files by directory, as ``du`` does.
 
     Parameters
     ----------
     overlay : Overlay
         All layers of the image.
     depth : int, optional
-        Leave out what lies deeper: 0 for the root alone, 1 for what is directly in it.
+        The largest depth of a directory to return: 0 for the root only, 1 for its subdirectories too.
 
     Returns
     -------
@@ -110,9 +110,9 @@ def directory_sizes(overlay: Overlay, depth: int | None = None) -> list[Director
 
 
 def waste(overlay: Overlay) -> Waste:
-    """Find the contents that later layers delete or overwrite.
+    """Return the contents that later layers delete or overwrite.
 
-    The content of a hidden file counts as used where a hard link in the image still has it.
+    The content of a hidden file counts as used if a hard link in the image still has it.
 
     Parameters
     ----------
@@ -120,30 +120,30 @@ def waste(overlay: Overlay) -> Waste:
         All layers of the image.
     """
     used = {content.key: content.size for _, content in _contents(overlay)}
-    unused = [item for item in overlay.hidden if item.kind == "file" and item.size and item.key not in used]
-    unused = [link for link in unused if link.state == "overridden"]
+    files = [entry for entry in overlay.hidden if entry.kind == "file" and entry.size]
+    unused = [file for file in files if file.key not in used and file.state == "overridden"]
     by_path: defaultdict[str, list[Entry]] = defaultdict(list)
-    for entry in unused:
-        by_path[entry.path].append(entry)
+    for file in unused:
+        by_path[file.path].append(file)
     paths = [
         WastedPath(
             path,
-            sum(item.size for item in entries),
-            tuple(sorted(item.layer for item in entries)),
+            sum(entry.size for entry in entries),
+            tuple(sorted(entry.layer for entry in entries)),
             "overwritten" if path in overlay.visible or path in overlay.directories else "deleted",
         )
         for path, entries in by_path.items()
     ]
     image_bytes = sum(used.values())
     return Waste(
-        tuple(sorted(paths, key=lambda item: (-item.wasted_bytes, item.path))),
-        image_bytes + sum(item.wasted_bytes for item in paths),
+        tuple(sorted(paths, key=lambda path: (-path.wasted_bytes, path.path))),
+        image_bytes + sum(path.wasted_bytes for path in paths),
         image_bytes,
     )
 
 
 def _contents(overlay: Overlay) -> Iterator[tuple[str, Entry]]:
-    """Yield the contents in an image, each with the first of its paths."""
+    """Yield the contents in an image, each with its first path."""
     seen: set[tuple[int, int]] = set()
     for path, entry in sorted(overlay.visible.items()):
         content = overlay.content(entry)

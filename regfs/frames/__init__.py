@@ -1,8 +1,8 @@
 """A registry's bucket as tables: pandas DataFrames, dask DataFrames, Parquet files.
 
-``Frames`` makes them in one process, ``DaskFrames`` in many. Both have the same columns and dtypes, which
-`SCHEMAS` holds and the attributes' docstrings describe. Nothing above this package imports pandas or dask,
-and importing it imports neither.
+``Frames`` builds them in one process, ``DaskFrames`` in many. Both have the same columns and dtypes, which
+`SCHEMAS` defines and the attributes' docstrings describe. Importing this package imports neither pandas nor
+dask.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "SCHEMAS", "Column", "DaskFrames", "Frames", "Schema"]
 
-_HOMES = {"DaskFrames": "distributed", "Frames": "tables"}
+_MODULES = {"DaskFrames": "distributed", "Frames": "tables"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'regfs.frames' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"regfs.frames.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"regfs.frames.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""What changed in a registry between two times: two exports, or an export and the registry as it is now."""
+"""The changes in a registry between two exports, or between an export and now."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEEDED: Mapping[str, list[str]] = {
     "blobs": ["digest", "size"],
     "usage_repositories": ["repository", "stored_bytes"],
 }
-"""The tables that a comparison takes, and their columns."""
+"""The tables that a comparison needs, and their columns."""
 _PREFIX = "regfs."
 
 RepositoryKind: TypeAlias = Literal["added", "removed", "grown", "shrunk"]
@@ -34,7 +34,7 @@ TagKind: TypeAlias = Literal["added", "removed", "moved", "broken"]
 
 
 class ExportError(ValueError):
-    """A directory holds no export, or not all that a comparison needs of one."""
+    """A directory is not an export, or lacks tables that a comparison needs."""
 
 
 class DifferentPlacesError(ValueError):
@@ -43,18 +43,18 @@ class DifferentPlacesError(ValueError):
 
 @dataclass(frozen=True)
 class State:
-    """A registry at one time: some of its tables, and what they are of.
+    """The state of a registry at the time of a scan.
 
     Attributes
     ----------
     name : str
         The export's directory, or "now".
     place, rootdirectory, endpoint : str
-        The URL of the registry's directory, its root directory and S3's endpoint, empty if unknown.
+        The URL of the registry's directory, its root directory and the S3 endpoint; empty if unknown.
     taken : datetime
         When the scan began, UTC.
     tables : mapping of str to DataFrame
-        By name: "tags", "blobs", "usage_repositories".
+        The tables "tags", "blobs" and "usage_repositories", by name.
     """
 
     name: str
@@ -68,23 +68,23 @@ class State:
     def load(
         cls, directory: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
     ) -> State:
-        """Read an export, as :meth:`regfs.frames.Frames.to_parquet` writes it.
+        """Read an export that :meth:`regfs.frames.Frames.to_parquet` wrote.
 
         Parameters
         ----------
         directory : str or path-like
             A local directory, or any fsspec URL.
         storage_options : mapping, optional
-            For the URL's filesystem.
+            The options for the URL's filesystem.
 
         Raises
         ------
         FileNotFoundError
             There is no such directory.
         ExportError
-            A table is missing or is none of an export, or the tables are of different scans.
+            A table is missing or does not belong to an export, or the tables are of different scans.
         OSError
-            It cannot be read.
+            The export cannot be read.
         """
         name = str(directory)
         fs, base = fsspec.url_to_fs(name, **(storage_options or {}))
@@ -101,13 +101,13 @@ class State:
         first, *others = about.values()
         if any(other != first for other in others):
             raise ExportError(
-                f"{name}: its tables are of different scans, so they fit no comparison; export all of them"
+                f"{name}: its tables are of different scans and cannot be compared; export all of them again"
             )
         return cls._made(name, first, tables)
 
     @classmethod
     def of(cls, frames: Frames, name: str = "now") -> State:
-        """Return the state of a registry that is read now."""
+        """Return the present state of a registry."""
         return cls._made(name, frames.about(), {table: frames[table] for table in _NEEDED})
 
     @classmethod
@@ -122,28 +122,28 @@ class State:
         )
 
     def at(self) -> str:
-        """Return the place in words."""
-        words = [self.place, f"root directory {self.rootdirectory or '/'}"]
-        return ", ".join([*words, *([f"endpoint {self.endpoint}"] if self.endpoint else [])])
+        """Describe the place for an error message."""
+        parts = [self.place, f"root directory {self.rootdirectory or '/'}"]
+        return ", ".join([*parts, *([f"endpoint {self.endpoint}"] if self.endpoint else [])])
 
 
 def _files(fs: Any, base: str, name: str) -> list[str]:
     try:
         return [str(path) for path in fs.ls(base, detail=False)]
     except NotADirectoryError as exc:
-        raise ExportError(f"{name}: is no directory; an export is one") from exc
+        raise ExportError(f"{name}: is not a directory, so it is not an export") from exc
     except FileNotFoundError as exc:
         raise FileNotFoundError(errno.ENOENT, "there is no such export", name) from exc
 
 
 def _read(fs: Any, path: str, columns: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Read a table, and what its metadata says of place and time."""
+    """Read a table, and the place and time in its metadata."""
     url = fs.unstrip_protocol(path)
     try:
         with fs.open(path, "rb") as file:
             table = parquet.read_table(file, columns=columns)
     except pa.ArrowInvalid as exc:
-        raise ExportError(f"{url}: is no Parquet file: {exc}") from exc
+        raise ExportError(f"{url}: is not a Parquet file: {exc}") from exc
     metadata = {
         key.decode().removeprefix(_PREFIX): value.decode()
         for key, value in (table.schema.metadata or {}).items()
@@ -151,13 +151,16 @@ def _read(fs: Any, path: str, columns: list[str]) -> tuple[pd.DataFrame, dict[st
     }
     about = {key: value for key, value in metadata.items() if key not in ("frame", "row")}
     if "started" not in about or table.num_columns != len(columns):
-        raise ExportError(f"{url}: is no table of an export: it lacks columns, or place and time")
+        raise ExportError(f"{url}: is not a table of an export: it lacks columns, or place and time")
     return table.to_pandas(), about
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryChange:
-    """A repository whose stored bytes changed: of the blobs that it needs, each once. 0 where it is not."""
+    """A repository whose stored bytes changed; 0 bytes if it does not exist.
+
+    Stored bytes are those of the blobs that it needs, each counted once.
+    """
 
     repository: str
     change: RepositoryKind
@@ -167,7 +170,7 @@ class RepositoryChange:
 
 @dataclass(frozen=True, slots=True)
 class TagChange:
-    """A tag that came, went, names another manifest, or none. A digest is None where there is none."""
+    """A tag that was added, removed, moved to another manifest or broken; a missing digest is None."""
 
     repository: str
     tag: str
@@ -178,7 +181,7 @@ class TagChange:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """The numbers of repositories, of tags that name a manifest, and of blobs, and the blobs' bytes."""
+    """The numbers of repositories, of tags that name a manifest and of blobs, and the blobs' bytes."""
 
     repositories: int
     tags: int
@@ -193,13 +196,13 @@ class Changes:
     Attributes
     ----------
     old, new : Amount
-        What there was, and is.
+        The totals of both states.
     repositories : list of RepositoryChange
-        Those that came, went, or whose stored bytes changed; the largest change first.
+        The repositories that were added, removed or changed in size; the largest change first.
     tags : list of TagChange
         By repository and tag.
     added_blobs, added_bytes, removed_blobs, removed_bytes : int
-        The blobs that came and went.
+        The numbers and bytes of the blobs that were added and removed.
     """
 
     old: Amount
@@ -230,7 +233,7 @@ def compare(old: State, new: State, *, allow_other_place: bool = False) -> Chang
     Raises
     ------
     DifferentPlacesError
-        They are of different registries.
+        The states are of different registries, and `allow_other_place` is false.
     """
     if not allow_other_place and not _same_place(old, new):
         raise DifferentPlacesError(
@@ -259,7 +262,7 @@ def _same_place(old: State, new: State) -> bool:
 def _sizes(state: State) -> pd.Series[Any]:
     blobs = state.tables["blobs"]
     sizes: pd.Series[Any] = blobs["size"].copy()
-    sizes.index = text(blobs["digest"])  # what a file holds and what was just made differ in their dtypes
+    sizes.index = text(blobs["digest"])  # the dtype differs between frames from files and new ones
     return sizes
 
 
@@ -272,13 +275,13 @@ def _repositories(old: State, new: State) -> list[RepositoryChange]:
     before, after = _stored(old), _stored(new)
     changes = []
     for name in sorted(before.keys() | after.keys()):
-        was, now = before.get(name, 0), after.get(name, 0)
-        kind: RepositoryKind = "grown" if now > was else "shrunk"
+        old_bytes, new_bytes = before.get(name, 0), after.get(name, 0)
+        kind: RepositoryKind = "grown" if new_bytes > old_bytes else "shrunk"
         if name not in before or name not in after:
             kind = "added" if name in after else "removed"
-        elif was == now:
+        elif old_bytes == new_bytes:
             continue
-        changes.append(RepositoryChange(name, kind, was, now))
+        changes.append(RepositoryChange(name, kind, old_bytes, new_bytes))
     return sorted(changes, key=lambda change: -abs(change.new_stored_bytes - change.old_stored_bytes))
 
 
@@ -288,18 +291,19 @@ def _stored(state: State) -> dict[str, int]:
 
 
 def _tags(old: State, new: State) -> list[TagChange]:
-    before, after = _named(old), _named(new)
+    before, after = _targets(old), _targets(new)
     changes = []
     for name in sorted(before.keys() | after.keys()):
-        was, now = before.get(name), after.get(name)
+        old_digest, new_digest = before.get(name), after.get(name)
         if name not in before or name not in after:
-            changes.append(TagChange(*name, "added" if name in after else "removed", was, now))
-        elif was != now:
-            changes.append(TagChange(*name, "moved" if now else "broken", was, now))
+            kind: TagKind = "added" if name in after else "removed"
+            changes.append(TagChange(*name, kind, old_digest, new_digest))
+        elif old_digest != new_digest:
+            changes.append(TagChange(*name, "moved" if new_digest else "broken", old_digest, new_digest))
     return changes
 
 
-def _named(state: State) -> dict[tuple[str, str], str | None]:
+def _targets(state: State) -> dict[tuple[str, str], str | None]:
     table = state.tables["tags"]
     digests = [value if isinstance(value, str) else None for value in table["digest"]]
     names = zip(table["repository"].astype(str), table["tag"].astype(str), strict=True)

@@ -1,4 +1,4 @@
-"""A registry's bucket as dask DataFrames: every worker lists and reads a part of it."""
+"""A registry's bucket as dask DataFrames: each worker lists and reads a part of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ try:
     import dask.dataframe
     import dask.dataframe.utils
 except ImportError as exc:
-    raise ImportError('tables by many processes need dask: pip install "regfs[dask]"') from exc
+    raise ImportError('tables as dask DataFrames need dask: pip install "regfs[dask]"') from exc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 # Parts of dask have no types.
 dd: Any = dask.dataframe
-delayed: Any = dask.delayed  # type: ignore[attr-defined]  # dask exports it untold
+delayed: Any = dask.delayed  # type: ignore[attr-defined]  # dask does not list it in __all__
 clear_known_categories: Any = dask.dataframe.utils.clear_known_categories
 
 PARTITIONS = 32
-_LEAST = ""
-_MOST = "~"  # behind every letter that a digest may have
+_FIRST = ""
+_LAST = "~"  # sorts after every character of a digest
 
 
 class DaskTable:
-    """An attribute that makes a dask DataFrame whenever it is asked for."""
+    """An attribute that creates a dask DataFrame on each access."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,47 +57,49 @@ class DaskTable:
 class DaskFrames:
     """The content of a registry's bucket as dask DataFrames.
 
-    The tables of :class:`~regfs.frames.Frames` of what the bucket holds, with the same columns, dtypes and
-    rows. `blobs`, `manifests` and `references` are partitioned by the first two digits of the digest, and
-    sorted by it: a worker lists the blobs that begin so and reads the manifests among them. The others are
-    partitioned by repository; `repositories` reads the manifests, too, for what each needs. The categories
-    of `repository` and `media_type` are known once computed, and then are those that occur.
+    These are the tables of :class:`~regfs.frames.Frames` for the bucket's content, with the same columns,
+    dtypes and rows. `blobs`, `manifests` and `references` are partitioned by the first two digits of the
+    digest and sorted by digest: a worker lists the blobs with these digits and reads the manifests among
+    them. The other tables are partitioned by repository; `repositories` also reads the manifests, for the
+    stored bytes. The categories of `repository` and `media_type` are known only after computing, and are then
+    the values that occur.
 
-    Nothing is read when the object is made. When the first frame is asked for, repositories' directories are
-    listed to find out how to divide them: one LIST for each, level by level, until there are four times as
-    many as partitions. All else is read in the workers when a frame is computed, and anew each time unless it
-    is persisted; compute several by one ``dask.compute``, and nothing is read twice. Those by digest cost a
-    LIST for each of the 256 directories of blobs, and for each thousand blobs in one; each manifest and each
-    configuration is read once, by one worker.
+    Creating the object reads nothing. The first access to a frame lists directories to divide the
+    repositories among partitions: one LIST per directory, level by level, until there are four times as many
+    directories as partitions. The workers read everything else when a frame is computed, and again for each
+    computation unless the frame is persisted; computing several frames in one ``dask.compute`` reads nothing
+    twice. The frames by digest cost a LIST for each of the 256 directories of blobs and each thousand blobs
+    in one. One worker reads each manifest and each configuration once.
 
-    Unlike a :class:`~regfs.catalog.Catalog` it asks for nothing a second time: what a registry writes
-    meanwhile may be seen in one part and not yet in another.
+    Unlike a :class:`~regfs.catalog.Catalog` it checks nothing a second time: a file that the registry writes
+    during the computation may be in one partition and not yet in another.
 
     Parameters
     ----------
     fs : AbstractFileSystem, str, storage driver or Catalog
-        What to read through, or the URL of it. It travels to the workers, so it has to pickle; a filesystem
-        of regfs takes its parameters along, and not the credentials of AWS' chain, of which each worker finds
-        its own.
+        The registry's storage, or its URL. It is sent to the workers, so it must support pickling. A
+        filesystem of regfs is sent with its parameters but without credentials of AWS's credential chain,
+        which each worker resolves itself.
     npartitions : int
-        Partitions of each frame, 1 to 256. Fewer where there are fewer directories of repositories.
+        The number of partitions of each frame, 1 to 256. Frames by repository have fewer if there are fewer
+        directories of repositories.
     storage_options : mapping, optional
-        Of the URL's filesystem.
+        The options for the URL's filesystem.
 
     Raises
     ------
     ImportError
-        When it is imported: dask, pandas or pyarrow is not there.
+        On import, if dask, pandas or pyarrow is not installed.
     TypeError, ValueError
-        `fs` or `npartitions` are none.
+        `fs` or `npartitions` is invalid.
     regfs.NoRegistryError, OSError
-        When a frame is asked for, or computed, as of a catalog.
+        On access to a frame or its computation, as for a catalog.
 
     Warns
     -----
     regfs.MetadataDatabaseWarning
-        When the first frame is asked for: the registry keeps its metadata in a database, so that this is not
-        all. Costs one HEAD.
+        On the first access to a frame: the registry keeps its metadata in a database, so the frames are
+        incomplete. The check costs one HEAD.
 
     Examples
     --------
@@ -130,42 +132,42 @@ class DaskFrames:
         return f"DaskFrames({self.source.url('/')!r}, npartitions={self.npartitions})"
 
     def __getitem__(self, name: str) -> Any:
-        """Make a frame, by its name."""
+        """Create a frame by its name."""
         if name not in CATALOG:
             raise KeyError(f"{name}: no such frame; there are {', '.join(CATALOG)}")
         schema = CATALOG[name]
         if name == "blobs":
-            return self._homes(partitions.blobs, schema, self._needs, self._listed)
+            return self._map(partitions.blobs, schema, self._needs, self._listed)
         if name == "references":
-            return self._homes(partitions.references, schema, self._read)
+            return self._map(partitions.references, schema, self._read)
         if name == "manifests":
-            return self._homes(partitions.manifests, schema, self._read, self._heads, self._answers)
-        parts = [delayed(partitions.table)(name, part, pure=True) for part in self._looks]
-        made = dd.from_delayed(parts, meta=_meta(schema), verify_meta=False)
+            return self._map(partitions.manifests, schema, self._read, self._heads, self._answers)
+        parts = [delayed(partitions.table)(name, scan, pure=True) for scan in self._scans]
+        table = dd.from_delayed(parts, meta=_meta(schema), verify_meta=False)
         if name == "repositories":
-            stored = self._homes(partitions.stored, STORED, self._needs, self._listed)
-            return self._homes(partitions.repositories, schema, made, stored.repartition(npartitions=1))
-        return made
+            stored = self._map(partitions.stored, STORED, self._needs, self._listed)
+            return self._map(partitions.repositories, schema, table, stored.repartition(npartitions=1))
+        return table
 
     def files(self, name: str, *, every: bool = False, platform: str | None = None) -> Any:
-        """Make a frame of the files in one image: :meth:`regfs.frames.Frames.files`, read by the workers.
+        """Create a frame of the files in an image, as :meth:`regfs.frames.Frames.files`, with dask's workers.
 
-        Each layer is read by one worker. Their entries, without contents, are then laid over each other by
-        one, into one partition: what is in the image depends on all layers.
+        One worker reads each layer. A single worker then merges their entries, which do not include
+        contents, into one partition, because the files in the image depend on all layers.
 
         Parameters
         ----------
         name : str
             ``REPO``, ``REPO:TAG`` or ``REPO@DIGEST``.
         every : bool
-            Each layer's own entries, also those that are not in the image.
+            Include the entries of all layers that are not in the image.
         platform : str, optional
-            Of an index: which image.
+            The platform of the image to choose from an index.
 
         Raises
         ------
         ValueError, OSError
-            As of :meth:`regfs.catalog.Catalog.rootfs`; when it is computed, what is wrong with a layer.
+            As :meth:`regfs.catalog.Catalog.rootfs` raises them; errors in a layer are raised on computation.
         """
         rootfs = Catalog(self).rootfs(name, platform)
         layers = [
@@ -177,47 +179,51 @@ class DaskFrames:
     # -- by repository --------------------------------------------------------------------------------
 
     @cached_property
-    def _looks(self) -> list[Any]:
-        """Looks at the repositories' directories, one for each partition."""
-        directories = self._directories()
-        count = min(self.npartitions, len(directories)) or 1
-        groups = [[item for several in directories[at::count] for item in several] for at in range(count)]
+    def _scans(self) -> list[Any]:
+        """Scans of the repositories' directories, one for each partition."""
+        units = self._directories()
+        count = min(self.npartitions, len(units)) or 1
+        groups = [
+            [directory for unit in units[number::count] for directory in unit] for number in range(count)
+        ]
         pending = delayed(Source.uploads)(self.source)
-        everywhere = [name for group in groups for name in group]
+        all_directories = [directory for group in groups for directory in group]
         return [
-            delayed(partitions.look)(self.source, group, None if at else everywhere, pending)
-            for at, group in enumerate(groups)
+            delayed(partitions.scan_repositories)(
+                self.source, group, None if number else all_directories, pending
+            )
+            for number, group in enumerate(groups)
         ]
 
     def _directories(self) -> list[tuple[str, ...]]:
-        """Divide the repositories' directory: several for what belongs to one repository."""
-        done: list[tuple[str, ...]] = []
+        """Divide the repositories into units: a repository's own directories, or a directory of several."""
+        units: list[tuple[str, ...]] = []
         in_use = database_in_use(self.source)
         warn_readers(self.source, in_use)
-        waiting: Sequence[str] = self.source.directories(REPOSITORIES)
-        if not in_use and not waiting and not self.source.directories(BLOBS) and not self._anything():
+        level: Sequence[str] = self.source.directories(REPOSITORIES)
+        if not in_use and not level and not self.source.directories(BLOBS) and not self._has_files():
             raise no_registry(self.source)
-        while waiting and len(done) + len(waiting) < 4 * self.npartitions:
-            below = spread(self.source.directories, waiting)
-            owned = [tuple(name for name in names if _own(name)) for names in below]
-            done += [names for names in owned if names]
-            waiting = [name for names in below for name in names if not _own(name)]
-        return done + [(item,) for item in waiting]
+        while level and len(units) + len(level) < 4 * self.npartitions:
+            listings = spread(self.source.directories, level)
+            internal = [tuple(path for path in paths if _is_internal(path)) for paths in listings]
+            units += [paths for paths in internal if paths]
+            level = [path for paths in listings for path in paths if not _is_internal(path)]
+        return units + [(path,) for path in level]
 
-    def _anything(self) -> bool:
-        """Return whether there is anything that a catalog would list: an unknown file, a pending upload."""
+    def _has_files(self) -> bool:
+        """Return whether a catalog would find anything: an unknown file or a pending upload."""
         return any(map(len, self.source.pages(ROOT))) or bool(self.source.uploads())
 
     # -- by digest ------------------------------------------------------------------------------------
 
     @cached_property
     def _bounds(self) -> list[int]:
-        """The first two digits of each partition's first digest, and the end."""
-        return [at * HEXES // self.npartitions for at in range(self.npartitions + 1)]
+        """The first byte of each partition's first digest, and the end."""
+        return [number * HEXES // self.npartitions for number in range(self.npartitions + 1)]
 
     @cached_property
     def _divisions(self) -> tuple[str, ...]:
-        return (_LEAST, *(f"{COMMON}:{first:02x}" for first in self._bounds[1:-1]), _MOST)
+        return (_FIRST, *(f"{COMMON}:{first:02x}" for first in self._bounds[1:-1]), _LAST)
 
     @cached_property
     def _listed(self) -> Any:
@@ -230,50 +236,50 @@ class DaskFrames:
 
     @cached_property
     def _heads(self) -> Any:
-        parts = [delayed(partitions.heads)(part) for part in self._looks]
-        return self._sent(dd.from_delayed(parts, meta=_meta(HEADS), verify_meta=False))
+        parts = [delayed(partitions.heads)(scan) for scan in self._scans]
+        return self._shuffled(dd.from_delayed(parts, meta=_meta(HEADS), verify_meta=False))
 
     @cached_property
     def _read(self) -> Any:
-        return self._homes(partitions.read, READ, self._heads, self._listed, source=self.source)
+        return self._map(partitions.read, READ, self._heads, self._listed, source=self.source)
 
     @cached_property
     def _needs(self) -> Any:
-        return self._sent(self._homes(partitions.needs, NEEDS, self._read, self._heads))
+        return self._shuffled(self._map(partitions.needs, NEEDS, self._read, self._heads))
 
     @cached_property
     def _answers(self) -> Any:
-        questions = self._sent(self._homes(partitions.questions, QUESTIONS, self._read))
-        answers = self._homes(
+        questions = self._shuffled(self._map(partitions.questions, QUESTIONS, self._read))
+        answers = self._map(
             partitions.answers, ANSWERS, questions, self._listed, self._read, source=self.source
         )
-        return self._sent(dd.concat([answers, self._homes(partitions.told, ANSWERS, self._read)]))
+        return self._shuffled(dd.concat([answers, self._map(partitions.statements, ANSWERS, self._read)]))
 
-    def _sent(self, travelling: Any) -> Any:
-        """Send rows to the homes of their digests."""
-        return travelling.set_index("digest", divisions=self._divisions)
+    def _shuffled(self, rows: Any) -> Any:
+        """Return a frame with each row in the partition of its digest."""
+        return rows.set_index("digest", divisions=self._divisions)
 
-    def _homes(
-        self, function: Callable[..., pd.DataFrame], schema: Schema, *frames: Any, **others: Any
+    def _map(
+        self, function: Callable[..., pd.DataFrame], schema: Schema, *frames: Any, **keywords: Any
     ) -> Any:
-        """Do something at each home, with what is there of some frames."""
+        """Call a function for each partition, with the corresponding partitions of the frames."""
         meta = _meta(schema)
         if schema is READ:
             meta = meta.set_index("digest")
-        first, *more = frames
-        # Enforced, the metadata would stand for every partition that is empty, with a category "unknown".
+        first, *others = frames
+        # Enforced, the metadata would replace every empty partition, and bring a category "unknown".
         return first.map_partitions(
-            function, *more, meta=meta, align_dataframes=False, enforce_metadata=False, **others
+            function, *others, meta=meta, align_dataframes=False, enforce_metadata=False, **keywords
         )
 
 
-def _own(directory: str) -> bool:
-    """Return whether a directory is a repository's own, and does not hold others."""
+def _is_internal(directory: str) -> bool:
+    """Return whether a directory is internal to a repository, as ``_manifests``, and contains no others."""
     return directory.rpartition("/")[2].startswith("_")
 
 
 def _meta(schema: Schema) -> pd.DataFrame:
-    """Make an empty frame; categories that are not the same in every registry are unknown."""
+    """Create an empty frame; categories that differ between registries are unknown."""
     unknown = [column.name for column in schema.columns if column.dtype == CATEGORY and not column.categories]
     empty: pd.DataFrame = clear_known_categories(frame(schema, ()), cols=unknown)
     return empty

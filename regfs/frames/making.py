@@ -1,4 +1,4 @@
-"""Rows to DataFrames, with the dtypes that a schema promises, however many rows there are."""
+"""The conversion of rows to DataFrames whose dtypes are always those of a schema."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ NO_CATEGORIES: Mapping[str, Sequence[str]] = {}
 def frame(
     schema: Schema, rows: Iterable[Sequence[Any]], categories: Mapping[str, Sequence[str]] = NO_CATEGORIES
 ) -> pd.DataFrame:
-    """Make a table.
+    """Create a table.
 
     Parameters
     ----------
     schema : Schema
-        What it shall be.
+        The table's schema.
     rows : iterable of sequence
-        Values in the order of the columns; None and empty text are NA.
+        Values in the order of the columns; None and empty text become NA.
     categories : mapping of str to sequence of str
-        All categories of columns that have no fixed ones, where they are known; else those that occur.
+        The categories of columns whose schema does not fix them; by default the values that occur.
     """
-    cells = list(zip(*rows, strict=True)) or [()] * len(schema.columns)
-    made: pd.DataFrame = pd.DataFrame(
+    values_by_column = list(zip(*rows, strict=True)) or [()] * len(schema.columns)
+    table: pd.DataFrame = pd.DataFrame(
         {
             column.name: _array(column, values, categories.get(column.name))
-            for column, values in zip(schema.columns, cells, strict=True)
+            for column, values in zip(schema.columns, values_by_column, strict=True)
         }
     )
-    return made
+    return table
 
 
 def text(values: Iterable[Any]) -> Any:
-    """Make a column of text."""
+    """Create a text column."""
     return pd.array(pa.array([str(value) if value else None for value in values], pa.string()), dtype=TEXT)
 
 
 def category(values: Iterable[Any], categories: Iterable[str] | None = None) -> Any:
-    """Make a column of text that repeats itself."""
-    listed = [str(value) if value else None for value in values]
-    names = sorted({item for item in listed if item}) if categories is None else categories
-    return pd.Categorical(listed, dtype=pd.CategoricalDtype(pd.Index(text(names))))
+    """Create a categorical column of text."""
+    texts = [str(value) if value else None for value in values]
+    names = sorted({value for value in texts if value}) if categories is None else categories
+    return pd.Categorical(texts, dtype=pd.CategoricalDtype(pd.Index(text(names))))
 
 
 def _array(column: Column, values: Sequence[Any], categories: Sequence[str] | None) -> Any:
@@ -72,7 +72,7 @@ def _array(column: Column, values: Sequence[Any], categories: Sequence[str] | No
 
 
 def times(values: Iterable[datetime | None]) -> Any:
-    """Make a column of moments, out of aware ones in UTC."""
-    # By way of numpy: pandas 2 would take them as nanoseconds, which do not reach the year 2263.
+    """Create a column of times from timezone-aware ones in UTC."""
+    # Through numpy, as pandas 2 would convert them to nanoseconds, which end in the year 2262.
     naive = [value.replace(tzinfo=None) if value else None for value in values]
     return pd.DatetimeIndex(np.array(naive, dtype="datetime64[us]")).tz_localize("UTC")

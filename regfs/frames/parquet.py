@@ -1,4 +1,4 @@
-"""Tables as Parquet files, in a local directory or wherever fsspec leads."""
+"""Tables as Parquet files, in a local directory or at any fsspec URL."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from regfs.frames.schemas import Schema
 
 _ROWS = 2**17
-"""Rows of a group; what a reader takes at least."""
+"""Rows per row group, the smallest amount that a reader loads."""
 
 
 class Target:
-    """The files that tables are written to; see :meth:`regfs.frames.Frames.to_parquet`.
+    """The Parquet files of an export; see :meth:`regfs.frames.Frames.to_parquet`.
 
     Parameters
     ----------
     directory, overwrite, storage_options
-        As there.
+        As for that method.
     names : sequence of str
-        The tables.
+        The names of the tables.
 
     Raises
     ------
     KeyError
-        A table's name is none.
+        There is no table with one of the names.
     FileExistsError
-        One of the files is there, and `overwrite` is not given.
+        One of the files exists, and `overwrite` is false.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Target:
     ) -> None:
         if unknown := [name for name in names if name not in SCHEMAS]:
             raise KeyError(f"{unknown[0]}: no such frame; there are {', '.join(SCHEMAS)}")
-        # An instance of its own: nobody else's files are to be part of the transaction.
+        # Without the cached instance, whose other users' files would be part of the transaction.
         self._fs, self._base = fsspec.url_to_fs(
             os.fspath(directory), skip_instance_cache=True, **storage_options
         )
@@ -60,23 +60,23 @@ class Target:
     def _check(self) -> None:
         for path in self.paths.values():
             if not self._overwrite and self._fs.exists(path):
-                problem = "it is there already; choose another directory, or overwrite=True"
+                problem = "the file exists; choose another directory or pass overwrite=True"
                 raise FileExistsError(errno.EEXIST, problem, self._fs.unstrip_protocol(path))
 
     def write(self, frames: Iterable[tuple[str, pd.DataFrame]], about: Mapping[str, str]) -> None:
-        """Write the files, which appear together.
+        """Write the files in one transaction.
 
         Parameters
         ----------
         frames : iterable of (str, DataFrame)
-            Names and frames; each is let go once it is written.
+            Names and frames; an iterator needs to hold only one frame in memory at a time.
         about : mapping of str to str
-            Metadata of each file.
+            Metadata for each file.
 
         Raises
         ------
         FileExistsError
-            One of the files has come meanwhile.
+            One of the files was created in the meantime.
         """
         self._check()
         self._fs.makedirs(self._base, exist_ok=True)
@@ -93,6 +93,9 @@ def _table(schema: Schema, frame: pd.DataFrame, about: Mapping[str, str]) -> pa.
         table.schema.field(column.name).with_metadata({"unit": column.unit, "meaning": column.meaning})
         for column in schema.columns
     ]
-    facts = {"frame": schema.name, "row": schema.row, **about}
-    metadata = {**(table.schema.metadata or {}), **{f"regfs.{key}": value for key, value in facts.items()}}
+    properties = {"frame": schema.name, "row": schema.row, **about}
+    metadata = {
+        **(table.schema.metadata or {}),
+        **{f"regfs.{key}": value for key, value in properties.items()},
+    }
     return table.cast(pa.schema(fields, metadata=metadata))

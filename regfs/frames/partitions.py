@@ -1,22 +1,22 @@
-"""What a worker does: list a part of the bucket, read a part of the manifests, look a part up.
+"""The tasks of dask's workers, each for one partition, in plain pandas.
 
-Each digest has a home, the partition of its first two hexadecimal digits. There the blobs are listed and the
-manifests among them read; what somebody elsewhere has to know of a digest is asked there. Here is what
-happens within one partition, in plain pandas; :mod:`regfs.frames.distributed` defines how the partitions hang
-together.
+Each digest has a home, the partition of its first two hexadecimal digits. The home's worker lists the blobs
+and reads the manifests among them, and the other partitions send it their questions about the digest.
+:mod:`regfs.frames.distributed` connects the partitions.
 
-Beside the tables themselves these frames travel, each indexed by a digest whose home they go to:
+Besides the tables, these frames are exchanged between partitions. Each is indexed by the digest whose home
+receives it, except `stored`, which has no index:
 
 =========  ===========================================================================================
-listed     A home's blobs: size, modified.
-heads      Who has a manifest: repository, and the tag if it is one that does (else it is a revision).
-read       A home's manifests: size, and data, which is missing where it is too large.
-questions  What a manifest has to know of another blob: asking, and what that is to it ("config", "size" of
-           a layer, "subject").
-answers    What is to be known of a manifest: platform, told (by an index), created, size (to be added), role
-           ("child" of an index, "referrer" of a subject that is there).
-needs      Who needs a blob: a repository; NA for each manifest that refers to it.
-stored     What repositories need of a home's blobs: repository, bytes. Indexed by nothing.
+listed     The blobs of a home: size, modified.
+heads      The repositories and tags of a manifest: repository, and tag (missing for a revision).
+read       The manifests of a home: size, and data (missing if it is too large).
+questions  The questions of a manifest about another blob: asking (the manifest) and relation ("config",
+           "subject", or "size" for a layer whose size the manifest does not state).
+answers    The answers for a manifest: platform, stated (the platform in an index), created, size (to be
+           added), role ("child" of an index, "referrer" of an existing subject).
+needs      The repositories that need a blob, and NA for each manifest that refers to it: repository.
+stored     The bytes of a home's blobs that each repository needs: repository, bytes.
 =========  ===========================================================================================
 """
 
@@ -48,36 +48,36 @@ if TYPE_CHECKING:
     from regfs.catalog.source import Source
 
 HEXES = 256
-"""Directories that a registry spreads an algorithm's blobs over."""
+"""The number of directories over which a registry spreads the blobs of an algorithm."""
 COMMON = "sha256"
 """The algorithm of nearly all digests."""
 _NEVER = pd.Timestamp(0, tz="UTC").to_pydatetime()
 
 
-def _travelling(name: str, *columns: tuple[str, str]) -> Schema:
+def _exchanged(name: str, *columns: tuple[str, str]) -> Schema:
     return Schema(
         name, "", tuple(Column(column, dtype, "") for column, dtype in (("digest", TEXT), *columns))
     )
 
 
-LISTED = _travelling("listed", ("size", COUNT), ("modified", TIME))
-HEADS = _travelling("heads", ("repository", TEXT), ("tag", TEXT))
-READ = _travelling("read", ("size", COUNT), ("data", "object"))
-QUESTIONS = _travelling("questions", ("asking", TEXT), ("what", TEXT))
-ANSWERS = _travelling(
-    "answers", ("platform", TEXT), ("told", TEXT), ("created", TIME), ("size", COUNT), ("role", TEXT)
+LISTED = _exchanged("listed", ("size", COUNT), ("modified", TIME))
+HEADS = _exchanged("heads", ("repository", TEXT), ("tag", TEXT))
+READ = _exchanged("read", ("size", COUNT), ("data", "object"))
+QUESTIONS = _exchanged("questions", ("asking", TEXT), ("relation", TEXT))
+ANSWERS = _exchanged(
+    "answers", ("platform", TEXT), ("stated", TEXT), ("created", TIME), ("size", COUNT), ("role", TEXT)
 )
-NEEDS = _travelling("needs", ("repository", TEXT))
+NEEDS = _exchanged("needs", ("repository", TEXT))
 STORED = Schema("stored", "", (Column("repository", TEXT, ""), Column("bytes", COUNT, "")))
 
 
 # -- by repository ---------------------------------------------------------------------------------------
 
 
-def look(
+def scan_repositories(
     source: Source,
     directories: Sequence[str],
-    everywhere: Sequence[str] | None,
+    all_directories: Sequence[str] | None,
     pending: Iterable[Any] | None,
 ) -> Snapshot:
     """Scan the directories of some repositories.
@@ -85,26 +85,27 @@ def look(
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     directories : sequence of str
-        What to list.
-    everywhere : sequence of str, optional
-        All directories that anybody lists. Whoever is given them counts the pending uploads outside of them.
+        The directories to list.
+    all_directories : sequence of str, optional
+        The directories of all partitions, given to one partition only: it also counts the pending uploads
+        outside of these.
     pending : iterable of PendingUpload, optional
-        The pending multipart uploads of the whole registry; None: unknown.
+        The pending multipart uploads of the whole registry; None if they are unknown.
     """
     own = tuple(f"{path}/" for path in directories)
-    others = None if everywhere is None else tuple(f"{path}/" for path in everywhere)
-    own_uploads = [
+    scanned = None if all_directories is None else tuple(f"{path}/" for path in all_directories)
+    uploads = [
         upload
         for upload in pending or ()
-        if upload.path.startswith(own) or (others is not None and not upload.path.startswith(others))
+        if upload.path.startswith(own) or (scanned is not None and not upload.path.startswith(scanned))
     ]
-    return scan_part(source, directories, None if pending is None else own_uploads)
+    return scan_part(source, directories, None if pending is None else uploads)
 
 
 def table(name: str, snapshot: Snapshot) -> pd.DataFrame:
-    """Make a table of what a look at repositories found."""
+    """Create a table from the scan of some repositories."""
     return frame(
         CATALOG[name],
         rows.CATALOG[name](_catalog(snapshot)),
@@ -112,18 +113,18 @@ def table(name: str, snapshot: Snapshot) -> pd.DataFrame:
     )
 
 
-def repositories(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
-    """Complete the table of repositories by what they need of all homes' blobs."""
+def repositories(incomplete: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """Add the stored bytes of all homes to the table of repositories."""
     sizes = stored.groupby("repository")["bytes"].sum().to_dict()
-    column = [sizes.get(name, 0) for name in made["repository"]]
-    # The dtype of a column without a row would be another.
-    stored_bytes = pd.Series(column, index=made.index, dtype="int64")
-    completed: pd.DataFrame = made.assign(stored_bytes=stored_bytes)
+    column = [sizes.get(name, 0) for name in incomplete["repository"]]
+    # Without an explicit dtype, an empty column would have another one.
+    stored_bytes = pd.Series(column, index=incomplete.index, dtype="int64")
+    completed: pd.DataFrame = incomplete.assign(stored_bytes=stored_bytes)
     return completed
 
 
 def heads(snapshot: Snapshot) -> pd.DataFrame:
-    """Return which repositories and tags have which manifests."""
+    """Return the manifests that each repository has as revisions or tags."""
     return frame(
         HEADS,
         [
@@ -151,7 +152,7 @@ def layer(source: Source, digest: Digest, number: int) -> list[Entry]:
 
 
 def files(layers: Sequence[Sequence[Entry]], every: bool) -> pd.DataFrame:
-    """Make the table of an image's files, of the entries of its layers, lowest first."""
+    """Create the table of an image's files from the entries of its layers, lowest first."""
     return frame(FILES, map(rows.file, merged([iter(entries) for entries in layers], every=every)))
 
 
@@ -159,9 +160,10 @@ def files(layers: Sequence[Sequence[Entry]], every: bool) -> pd.DataFrame:
 
 
 def listed(source: Source, first: int, last: int) -> pd.DataFrame:
-    """List the blobs whose SHA-256 begins with the bytes from `first` to `last`.
+    """List the blobs whose SHA-256 begins with a byte from `first` to `last`.
 
-    The first home has those of the algorithms before that in alphabetical order, the last those behind.
+    The first home also has the blobs of the algorithms before sha256 in alphabetical order, the last home
+    those of the algorithms after it.
     """
     directories = [f"{BLOBS}/{COMMON}/{byte:02x}" for byte in range(first, last + 1)]
     if first == 0 or last == HEXES - 1:
@@ -174,9 +176,9 @@ def listed(source: Source, first: int, last: int) -> pd.DataFrame:
 
 
 def read(heads: pd.DataFrame, listed: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """Read the manifests."""
-    sizes_found = listed["size"].loc[listed.index.isin(heads.index)]
-    sizes: dict[str, int] = {str(digest): int(size) for digest, size in sizes_found.items()}
+    """Read the manifests of a home."""
+    manifests = listed["size"].loc[listed.index.isin(heads.index)]
+    sizes: dict[str, int] = {str(digest): int(size) for digest, size in manifests.items()}
     rows: list[tuple[str, int, bytes | None]] = []
     rows += ((digest, size, None) for digest, size in sizes.items() if size > LARGEST)
     small = {digest: size for digest, size in sizes.items() if size <= LARGEST}
@@ -185,12 +187,12 @@ def read(heads: pd.DataFrame, listed: pd.DataFrame, source: Source) -> pd.DataFr
 
 
 def references(read: pd.DataFrame) -> pd.DataFrame:
-    """Make the table of references."""
+    """Create the table of references."""
     return frame(CATALOG["references"], rows.CATALOG["references"](_catalog(_rebuilt(read))))
 
 
 def questions(read: pd.DataFrame) -> pd.DataFrame:
-    """Return what manifests need of other blobs: configurations, and sizes that they do not state."""
+    """Return the questions of manifests: about configurations, subjects, and sizes that they do not state."""
     rows: list[tuple[Digest, Digest, str]] = []
     for digest, manifest in _rebuilt(read).manifests.items():
         for reference in _kept(manifest):
@@ -206,8 +208,8 @@ def questions(read: pd.DataFrame) -> pd.DataFrame:
     return frame(QUESTIONS, rows)
 
 
-def told(read: pd.DataFrame) -> pd.DataFrame:
-    """Return what indexes state of their children, as answers without a question."""
+def statements(read: pd.DataFrame) -> pd.DataFrame:
+    """Return what indexes state about their children, as answers without a question."""
     return frame(
         ANSWERS,
         (
@@ -222,11 +224,11 @@ def told(read: pd.DataFrame) -> pd.DataFrame:
 def answers(
     questions: pd.DataFrame, listed: pd.DataFrame, read: pd.DataFrame, source: Source
 ) -> pd.DataFrame:
-    """Answer what manifests have to know."""
+    """Answer the questions of manifests."""
     sizes: dict[str, int] = {str(digest): int(size) for digest, size in listed["size"].items()}
     wanted = {
         digest
-        for digest in questions.index[questions["what"] == "config"]
+        for digest in questions.index[questions["relation"] == "config"]
         if sizes.get(digest, LARGEST + 1) <= LARGEST
     }
     configs: dict[str, ImageConfig] = {}
@@ -234,15 +236,15 @@ def answers(
         try:
             configs[digest] = parse_config(content)
         except ManifestError:
-            continue  # as without a configuration; `findings` reports that it is damaged
-    nothing = ImageConfig()
+            continue  # as without a configuration; `findings` reports the damage
+    empty = ImageConfig()
     rows: list[tuple[Any, ...]] = []
     manifests = set(read.index)
-    for digest, asking, what in questions.itertuples():
-        if what == "config":
-            config = configs.get(digest, nothing)
+    for digest, asking, relation in questions.itertuples():
+        if relation == "config":
+            config = configs.get(digest, empty)
             rows.append((asking, config.platform, None, config.created, 0, None))
-        elif what == "size":
+        elif relation == "size":
             rows.append((asking, None, None, None, sizes.get(digest, 0), None))
         elif digest in manifests:
             rows.append((asking, None, None, None, 0, "referrer"))
@@ -250,9 +252,9 @@ def answers(
 
 
 def manifests(read: pd.DataFrame, heads: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
-    """Make the table of manifests."""
+    """Create the table of manifests."""
     platforms = answers["platform"].dropna().to_dict()
-    stated = answers["told"].dropna().groupby(level=0).max().to_dict()
+    stated = answers["stated"].dropna().groupby(level=0).max().to_dict()
     created = answers["created"].dropna().to_dict()
     sizes = answers["size"].groupby(level=0).sum().to_dict()
     roles = answers["role"].dropna().groupby(level=0).min().to_dict()  # a child before a referrer
@@ -273,7 +275,7 @@ def manifests(read: pd.DataFrame, heads: pd.DataFrame, answers: pd.DataFrame) ->
 
 
 def needs(read: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFrame:
-    """Return which repositories and manifests need which blobs."""
+    """Return the blobs that each repository needs and that each manifest refers to."""
     snapshot = _rebuilt(read, heads)
     referring = (
         (digest, None)
@@ -286,41 +288,41 @@ def needs(read: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFrame:
 
 
 def stored(needs: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
-    """Sum up what each repository needs of the blobs here."""
-    needed = needs.dropna().reset_index().drop_duplicates()  # several homes may name the same
+    """Return the bytes that each repository needs of a home's blobs."""
+    needed = needs.dropna().reset_index().drop_duplicates()  # several homes may report the same need
     sized = needed.merge(listed["size"], left_on="digest", right_index=True)
     return frame(STORED, sized.groupby("repository")["size"].sum().items())
 
 
 def blobs(needs: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
-    """Make the table of blobs."""
+    """Create the table of blobs."""
     by_digest = needs["repository"].groupby(level=0)
     manifests = by_digest.size() - by_digest.count()
-    repositories = by_digest.nunique()  # which several homes may name
+    repositories = by_digest.nunique()  # several homes may report the same need
     counted = listed.assign(
         manifests=manifests.reindex(listed.index, fill_value=0).astype("int64"),
         repositories=repositories.reindex(listed.index, fill_value=0).astype("int64"),
     )
-    made: pd.DataFrame = counted.sort_index().reset_index()[CATALOG["blobs"].names]
-    return made
+    blobs: pd.DataFrame = counted.sort_index().reset_index()[CATALOG["blobs"].names]
+    return blobs
 
 
-# -- inside ----------------------------------------------------------------------------------------------
+# -- helpers ---------------------------------------------------------------------------------------------
 
 
-def _indexed(made: pd.DataFrame) -> pd.DataFrame:
-    by_digest: pd.DataFrame = made.set_index("digest").sort_index()
+def _indexed(table: pd.DataFrame) -> pd.DataFrame:
+    by_digest: pd.DataFrame = table.set_index("digest").sort_index()
     return by_digest
 
 
 def _catalog(snapshot: Snapshot) -> Catalog:
-    catalog = object.__new__(Catalog)  # for the records that it makes: there is nothing to read
+    catalog = object.__new__(Catalog)  # only to create records, without a source to read
     catalog.snapshot = snapshot
     return catalog
 
 
 def _contents(source: Source, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """Read blobs by digest; what is gone by now is left out."""
+    """Yield the contents of blobs by digest; blobs that have vanished are left out."""
     paths = {BlobData(Digest.parse(digest)).path: digest for digest in sizes}
     for batch in batches(paths, lambda path: sizes[paths[path]]):
         for path, content in zip(batch, source.read(batch), strict=True):
@@ -329,7 +331,7 @@ def _contents(source: Source, sizes: Mapping[str, int]) -> Iterator[tuple[str, b
 
 
 def _rebuilt(read: pd.DataFrame, heads: pd.DataFrame | None = None) -> Snapshot:
-    """Make a look's result of what was read here."""
+    """Rebuild a snapshot from the manifests that were read and their repositories and tags."""
     snapshot = Snapshot(_NEVER, _NEVER)
     for digest, size, data in read.itertuples():
         manifest: ReadManifest = understand(data) if data is not None else too_large(size)

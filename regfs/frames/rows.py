@@ -1,4 +1,4 @@
-"""The rows of each table, as tuples in the order of its columns. Pure; no pandas here."""
+"""The rows of each table, as tuples in the order of its columns. Pure, without pandas."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _history(catalog: Catalog) -> Iterator[Row]:
 
 
 def manifest(record: ManifestRecord) -> Row:
-    """Return one row of the table of manifests."""
+    """Return a manifest's row."""
     annotations = json.dumps(dict(record.annotations), sort_keys=True, ensure_ascii=False)
     return (
         record.digest,
@@ -68,7 +68,7 @@ def manifest(record: ManifestRecord) -> Row:
 
 
 def reference(record: ReferenceRecord) -> Row:
-    """Return one row of the table of references."""
+    """Return a reference's row."""
     return (
         record.manifest,
         record.relation,
@@ -185,16 +185,15 @@ def file(entry: Entry) -> Row:
     )
 
 
-def finding(found: Finding) -> Row:
-    """Return one row of the table of findings."""
-    breaks = " ".join(found.breaks)
+def finding(record: Finding) -> Row:
+    """Return a finding's row."""
     return (
-        found.kind,
-        found.severity,
-        found.path,
-        found.repository,
-        found.detail,
-        found.pull,
-        breaks,
-        found.broken_tags,
+        record.kind,
+        record.severity,
+        record.path,
+        record.repository,
+        record.detail,
+        record.pull,
+        " ".join(record.breaks),
+        record.broken_tags,
     )

@@ -1,6 +1,6 @@
-"""What the tables are made of: each column's name, dtype, unit and meaning. Pure; no pandas here.
+"""The schemas of the tables: each column's name, dtype, unit and meaning. Pure, without pandas.
 
-This one table makes the frames, their documentation and the metadata of the Parquet files.
+The frames, their documentation and the metadata of the Parquet files are all generated from them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SPAN = "timedelta64[us]"
 COUNT = "int64"
 MAYBE = "Int64"
 CATEGORY = "category"
-"""Of text; its categories are the column's own (`Column.categories`), or what the registry holds."""
+"""Text with the categories in `Column.categories`, or else the values that the registry has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,13 @@ class Column:
     Attributes
     ----------
     name, dtype : str
-        The dtype in pandas' words; the same in an empty frame. What is missing is NA (NaT).
+        The column's name and its pandas dtype, which an empty frame has too. Missing values are NA (NaT).
     meaning : str
-        What it holds.
+        A description of the values.
     unit : str
-        "bytes", "UTC"; empty of text and of plain counts.
+        "bytes" or "UTC"; empty for text and counts.
     categories : tuple of str
-        All values that there can be, if they are known beforehand.
+        All possible values, if they are fixed.
     """
 
     name: str
@@ -48,9 +48,9 @@ class Schema:
     Attributes
     ----------
     name : str
-        The attribute of :class:`~regfs.frames.Frames`.
+        The table's attribute of :class:`~regfs.frames.Frames`.
     row : str
-        What a row is.
+        A description of a row.
     columns : tuple of Column
     """
 
@@ -64,7 +64,7 @@ class Schema:
         return [column.name for column in self.columns]
 
     def docstring(self) -> str:
-        """Describe the table as numpydoc does."""
+        """Return a description of the table in numpydoc's format."""
         lines = [f"{self.row[0].upper()}{self.row[1:]}.", "", "Columns", "-------"]
         for column in self.columns:
             unit = f", {column.unit}" if column.unit else ""
@@ -96,7 +96,7 @@ def _one_of(name: str, meaning: str, *categories: str) -> Column:
     return Column(name, CATEGORY, meaning, "", categories)
 
 
-_REPOSITORY = _one_of("repository", "its name; categories are all of the registry's")
+_REPOSITORY = _one_of("repository", "the repository's name; the categories are all repositories")
 _TAG = _text("tag", "the tag's name")
 _PENDING = Column(
     "pending_bytes",
@@ -115,10 +115,10 @@ _CATALOG = (
             _count("manifests", "revisions"),
             _count("layers", "links to layers and configurations"),
             _count("uploads", "unfinished uploads"),
-            _count("files", "its own objects: links, and what uploads hold as objects"),
+            _count("files", "its own objects: links, and the objects of uploads"),
             _bytes("stored_bytes", "the blobs that it needs, each once; they belong to the registry"),
             _bytes("link_bytes", "its links"),
-            _bytes("upload_bytes", "what its unfinished uploads hold as objects"),
+            _bytes("upload_bytes", "the objects of its unfinished uploads"),
             _PENDING,
             _time("modified", "when one of its own objects was last written"),
         ),
@@ -132,7 +132,7 @@ _CATALOG = (
             _digest("digest", "the manifest that it names now; NA if it is broken"),
             _time("modified", "when it was last moved"),
             _count("revisions", "manifests that it names or has named"),
-            _text("problem", "why it is broken; else NA"),
+            _text("problem", "why it is broken; NA if it is not"),
         ),
     ),
     Schema(
@@ -153,7 +153,7 @@ _CATALOG = (
             _digest(),
             _count("repositories", "repositories that have it as a revision"),
             _count("tags", "tags that name it now"),
-            _one_of("media_type", "as it states, or as its form shows; NA if it could not be read"),
+            _one_of("media_type", "as it states, or inferred from its fields; NA if it could not be read"),
             _one_of(
                 "kind",
                 "image, index, artifact, schema1; NA if it could not be read",
@@ -164,41 +164,41 @@ _CATALOG = (
             ),
             _one_of(
                 "role",
-                "tagged; child of an index; referrer, which is about another; untagged: none of these",
+                "tagged; child: of an index; referrer: about another manifest; untagged: none of these",
                 "child",
                 "referrer",
                 "tagged",
                 "untagged",
             ),
-            _text("artifact_type", "of an artifact"),
+            _text("artifact_type", "the type of an artifact; else NA"),
             _text("platform", "os/architecture/variant, as the configuration or an index states"),
-            _time("created", "when the image was made, by its configuration"),
+            _time("created", "when the image was created, as its configuration states"),
             _digest("config", "its configuration"),
-            _digest("subject", "the manifest that it is about"),
-            _bytes("size", "of the manifest itself"),
-            _bytes("content_size", "of what it keeps, as it states: configuration and layers, or children"),
+            _digest("subject", "its subject, the manifest that it is about"),
+            _bytes("size", "the size of the manifest itself"),
+            _bytes("content_size", "the size of its configuration and layers, or its children, as it states"),
             _text("annotations", "a JSON object; NA if there are none"),
-            _text("problem", "why it could not be read; else NA"),
+            _text("problem", "why it could not be read; NA if it could"),
         ),
     ),
     Schema(
         "references",
         "one thing that a manifest refers to, by manifest and in its own order",
         (
-            _digest("manifest", "which refers"),
+            _digest("manifest", "the manifest that refers"),
             _one_of(
                 "relation",
-                "config, layer, manifest (an index' child), subject",
+                "config, layer, manifest (an index's child), subject",
                 "config",
                 "layer",
                 "manifest",
                 "subject",
             ),
-            _count("position", "among those of this relation, from 0"),
-            _digest("digest", "what is referred to"),
+            _count("position", "the position among the references of this relation, from 0"),
+            _digest("digest", "the digest that it refers to"),
             _one_of("media_type", "as the manifest states"),
             Column("size", MAYBE, "as the manifest states; NA in schema 1", "bytes"),
-            _text("platform", "of an index' child"),
+            _text("platform", "the platform of an index's child; else NA"),
         ),
     ),
     Schema(
@@ -208,8 +208,8 @@ _CATALOG = (
             _digest(),
             _bytes("size", "as stored"),
             _time("modified", "when it was written"),
-            _count("manifests", "manifests that refer to it, subjects included"),
-            _count("repositories", "repositories that need it, as the garbage collector sees it"),
+            _count("manifests", "manifests that refer to it, also as their subject"),
+            _count("repositories", "repositories that need it, by the rule of the garbage collector"),
         ),
     ),
     Schema(
@@ -217,15 +217,15 @@ _CATALOG = (
         "one unfinished upload, by repository and id",
         (
             _REPOSITORY,
-            _text("id", "the registry's id of it"),
-            _text("path", "of its data, the driver path"),
+            _text("id", "the registry's id for the upload"),
+            _text("path", "the driver path of its data"),
             _time("started", "when it began"),
-            Column("age", SPAN, "for how long it had been unfinished at the time of the look"),
-            Column("parts", MAYBE, "of its multipart uploads; no listing shows them, NA where S3 refuses to"),
+            Column("age", SPAN, "the time from its start to the scan"),
+            Column("parts", MAYBE, "parts of its multipart uploads; NA: S3 refuses to list them"),
             _PENDING,
             _count("files", "its objects"),
-            _bytes("upload_bytes", "of these objects"),
-            _text("multipart_ids", "S3's ids of its multipart uploads, with blanks between"),
+            _bytes("upload_bytes", "the size of these objects"),
+            _text("multipart_ids", "S3's ids of its multipart uploads, separated by spaces"),
         ),
     ),
     Schema(
@@ -234,7 +234,7 @@ _CATALOG = (
         (
             _one_of(
                 "kind",
-                "layer, revision, signature, tag (names now), tag index (has named)",
+                "layer, revision, signature, tag (a tag's current link), tag index (a link in its history)",
                 "layer",
                 "revision",
                 "signature",
@@ -242,20 +242,20 @@ _CATALOG = (
                 "tag index",
             ),
             _REPOSITORY,
-            _text("tag", "of the two kinds of tags; else NA"),
-            _digest("digest", "what it leads to; NA of a broken tag"),
+            _text("tag", "the tag's name for the two kinds of tag links; else NA"),
+            _digest("digest", "the digest that it links to; NA for a broken tag"),
             _text("path", "the driver path"),
-            _bytes("size", "of the link itself"),
+            _bytes("size", "the size of the link itself"),
             _time("modified", "when it was written"),
         ),
     ),
 )
 
 _USAGE = (
-    _bytes("logical_bytes", "what it would take if nothing were shared"),
+    _bytes("logical_bytes", "the size if nothing were shared"),
     _bytes("stored_bytes", "the blobs that it reaches, each once"),
-    _bytes("unique_bytes", "of these, what no other repository, or no other tag, reaches"),
-    _bytes("shared_bytes", "of these, the rest"),
+    _bytes("unique_bytes", "the part of these that no other repository, or no other tag, reaches"),
+    _bytes("shared_bytes", "the rest of these"),
 )
 
 _EVALUATED = (
@@ -268,9 +268,9 @@ _EVALUATED = (
             _count("manifests", "revisions"),
             *_USAGE,
             _bytes("link_bytes", "its links"),
-            _bytes("upload_bytes", "what its unfinished uploads hold as objects"),
+            _bytes("upload_bytes", "the objects of its unfinished uploads"),
             _PENDING,
-            _bytes("freed_bytes", "what deleting it and collecting garbage would free"),
+            _bytes("freed_bytes", "how much deleting it and collecting garbage would free"),
         ),
     ),
     Schema(
@@ -281,46 +281,48 @@ _EVALUATED = (
             _TAG,
             _digest("digest", "the manifest that it names now"),
             *_USAGE,
-            _bytes("freed_bytes", "what deleting it and collecting garbage would free"),
+            _bytes("freed_bytes", "how much deleting it and collecting garbage would free"),
         ),
     ),
     Schema(
         "sharing",
         "one pair of repositories that need the same blobs, the largest first",
         (
-            _one_of("repository", "the first by name; categories are all of the registry's"),
+            _one_of("repository", "the first by name; the categories are all repositories"),
             _one_of("other", "the second; the same categories"),
-            _count("blobs", "that both need"),
-            _bytes("bytes", "of these blobs"),
+            _count("blobs", "blobs that both need"),
+            _bytes("bytes", "the size of these blobs"),
         ),
     ),
     Schema(
         "growth",
         "one month, from the oldest blob's to the newest one's",
         (
-            _time("month", "its beginning"),
-            _count("blobs", "that were written in it and are still there"),
-            _bytes("bytes", "of these"),
-            _bytes("total_bytes", "of these and all before"),
+            _time("month", "the beginning of the month"),
+            _count("blobs", "blobs written in the month that still exist"),
+            _bytes("bytes", "the size of these blobs"),
+            _bytes("total_bytes", "the size of these and all earlier blobs"),
         ),
     ),
     Schema(
         "findings",
         "one thing that is wrong, by repository, path and kind",
         (
-            _one_of("kind", "what is wrong, as `regfs fsck` calls it"),
+            _one_of("kind", "the kind of finding, as in `regfs fsck`"),
             _one_of(
                 "severity",
-                "error: a pull fails; warning: none does, yet, or that of one platform",
+                "error: a pull fails; warning: no pull fails yet, or only that of one platform",
                 "error",
                 "warning",
             ),
-            _text("path", "its driver path, present or missing"),
-            _one_of("repository", "whose pulls it concerns; NA: nobody's; categories as elsewhere"),
-            _text("detail", "what is wrong with it"),
-            _text("pull", "what a pull that needs it gets from the registry"),
-            _text("breaks", "the tags it breaks, repository:tag with blanks between, a hundred at most"),
-            _count("broken_tags", "how many tags it breaks"),
+            _text("path", "the driver path of the file, present or missing"),
+            _one_of("repository", "the repository whose pulls it affects; NA if none"),
+            _text("detail", "a description of the problem"),
+            _text("pull", "the registry's answer to a pull that needs the file"),
+            _text(
+                "breaks", "at most a hundred of the tags that it breaks, repository:tag separated by spaces"
+            ),
+            _count("broken_tags", "the number of tags that it breaks"),
         ),
     ),
 )
@@ -335,27 +337,27 @@ FILES = Schema(
             "file, directory, symlink, hardlink, device, fifo",
             *("device", "directory", "fifo", "file", "hardlink", "symlink"),
         ),
-        _bytes("size", "of a file's content; 0 of all else, hard links among it"),
+        _bytes("size", "the size of a file's content; 0 for all other kinds, including hard links"),
         _text("mode", "as `ls -l` shows it"),
-        _text("owner", "uid:gid, numbers"),
+        _text("owner", "uid:gid, as numbers"),
         _time("modified", "as the layer states, to the second"),
-        _text("target", "where a link leads; else NA"),
-        _count("layer", "the layer that it is in, from 1, the lowest"),
+        _text("target", "the target of a link; else NA"),
+        _count("layer", "the number of its layer; 1 is the lowest"),
         _one_of(
             "state", "why it is not in the image: overridden, whiteout; NA if it is", "overridden", "whiteout"
         ),
     ),
 )
-"""The files in one image: no table of a registry, so it is made by a method, and not in `SCHEMAS`."""
+"""The files in one image. It is not a table of a registry, so a method creates it and `SCHEMAS` lacks it."""
 
 CATALOG: Mapping[str, Schema] = MappingProxyType({schema.name: schema for schema in _CATALOG})
-"""The tables of what the bucket holds; many processes can make them."""
+"""The tables of the bucket's content, which `DaskFrames` has too."""
 SCHEMAS: Mapping[str, Schema] = MappingProxyType({schema.name: schema for schema in (*_CATALOG, *_EVALUATED)})
 """All tables, by name."""
 
 
 def markdown() -> Iterator[str]:
-    """Yield the lines of the README's table: for each frame its columns, with unit or dtype."""
+    """Yield the lines of the README's table: for each frame its columns with their units or dtypes."""
     yield "| Frame | A row is | Columns |"
     yield "|---|---|---|"
     for schema in SCHEMAS.values():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """An attribute that makes a table whenever it is asked for."""
+    """An attribute that creates a table on each access."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,35 +40,35 @@ class Table:
 class Frames:
     """The content of a registry's bucket as pandas DataFrames.
 
-    The catalog reads the bucket once, when the first frame is asked for. Each frame is made anew whenever it
-    is asked for, so it may be changed at will; keep it in a variable to use it more than once. All have the
-    columns and dtypes of :data:`regfs.frames.SCHEMAS`, which ``help(Frames.blobs)`` and so on show: text is
-    "string[pyarrow]", what repeats itself "category", times are in UTC, what is missing is NA.
+    The catalog scans the bucket once, on the first access to a frame. Each access creates a new frame, which
+    the caller may modify; keep it in a variable to use it more than once. All frames have the columns and
+    dtypes of :data:`regfs.frames.SCHEMAS`, which ``help(Frames.blobs)`` and so on describe: text is
+    "string[pyarrow]" or, for few distinct values, "category"; times are in UTC; missing values are NA.
 
     Parameters
     ----------
     catalog : Catalog, AbstractFileSystem, str or storage driver
-        What was found in the bucket; or what a :class:`~regfs.catalog.Catalog` is made of.
+        The catalog, or a storage or URL from which to create a :class:`~regfs.catalog.Catalog`.
     storage_options : mapping, optional
-        Of a URL's filesystem.
+        The options for the URL's filesystem.
     ignore : iterable of str or Ignore
-        What `findings` leaves out, as :meth:`Catalog.fsck` does.
+        The findings that `findings` leaves out, as for :meth:`Catalog.fsck`.
 
     Raises
     ------
     ImportError
-        When it is imported: pandas or pyarrow is not there.
+        On import, if pandas or pyarrow is not installed.
     TypeError
         `catalog` is none of these.
     regfs.catalog.fsck.findings.UnknownKindError
-        There is no such kind of finding as one in `ignore`.
+        `ignore` names an unknown kind of finding.
     regfs.NoRegistryError, OSError
-        When a frame is asked for, as of :class:`~regfs.catalog.Catalog`.
+        On access to a frame, as :class:`~regfs.catalog.Catalog` raises them.
 
     Warns
     -----
     regfs.MetadataDatabaseWarning
-        As of :class:`~regfs.catalog.Catalog`.
+        As :class:`~regfs.catalog.Catalog` does.
 
     Examples
     --------
@@ -110,14 +110,14 @@ class Frames:
         return iter(SCHEMAS)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        """Make a frame, by its name."""
+        """Create a frame by its name."""
         if name not in SCHEMAS:
             raise KeyError(f"{name}: no such frame; there are {', '.join(SCHEMAS)}")
         names = sorted(self.catalog.snapshot.repositories)
         return frame(SCHEMAS[name], self._rows(name), {"repository": names, "other": names})
 
     def files(self, name: str, *, every: bool = False, platform: str | None = None) -> pd.DataFrame:
-        """Make a frame of the files in one image; reads its layers, and nothing else of the registry.
+        """Create a frame of the files in an image; reads its manifests and layers, but does not scan.
 
         Columns and dtypes are those of :data:`regfs.frames.FILES`: path, kind, size (bytes), mode, owner,
         modified (UTC), target, layer and state.
@@ -127,16 +127,16 @@ class Frames:
         name : str
             ``REPO``, ``REPO:TAG`` or ``REPO@DIGEST``; see :meth:`regfs.catalog.Catalog.rootfs`.
         every : bool
-            Each layer's own entries, also those that are not in the image; their `state` says why.
+            Include the entries of all layers that are not in the image; their `state` says why.
         platform : str, optional
-            Of an index: which image, as "linux/arm64".
+            The platform of the image to choose from an index, such as "linux/arm64".
 
         Raises
         ------
         ValueError, OSError
-            As of :meth:`regfs.catalog.Catalog.rootfs`.
+            As :meth:`regfs.catalog.Catalog.rootfs` raises them.
         regfs.catalog.layers.LayerError
-            A layer is missing or damaged, or cannot be read here.
+            A layer is missing or damaged, or its format is not supported.
 
         Examples
         --------
@@ -155,42 +155,43 @@ class Frames:
     ) -> list[str]:
         """Write a Parquet file for each frame, NAME.parquet.
 
-        The files are compressed with zstd. Their Arrow schema has each column's unit and meaning, and in
-        its own metadata what place the frame is of, when that was looked at, what a row is, and if the
-        registry's metadata is in a database, so that it is not all. They appear all together when all are
-        written, as far as the filesystem can, and none after a failure.
+        The files are compressed with zstd. The metadata of each Arrow field has the column's unit and
+        meaning. The schema's own metadata has the registry's place, the time of the scan, the description of
+        a row, and whether the registry keeps its metadata in a database, so that the frame is incomplete.
+        The files appear together after all have been written, as far as the filesystem supports it, and none
+        appears after a failure.
 
         Parameters
         ----------
         directory : str or path-like
-            A local directory, which is made if it is not there, or any fsspec URL.
+            A local directory, which is created if necessary, or any fsspec URL.
         only : sequence of str
-            The frames; all by default, `findings` among them, for which every link is read.
+            The names of the frames. The default is all, including `findings`, which reads every link.
         overwrite : bool
-            Replace files that are there.
+            Replace existing files.
         storage_options : mapping, optional
-            For the URL's filesystem.
+            The options for the URL's filesystem.
 
         Returns
         -------
         list of str
-            The files, as their filesystem names them.
+            The paths of the files in their filesystem.
 
         Raises
         ------
         FileExistsError
-            One of the files is there; nothing was read or written.
+            One of the files exists; nothing was read or written.
         KeyError
-            A frame's name is none.
+            There is no frame with one of the names.
         OSError
-            It could not be written.
+            A file could not be written.
         """
         target = Target(directory, list(only), overwrite, dict(storage_options or {}))
         target.write(((name, self[name]) for name in only), self.about())
         return list(target.paths.values())
 
     def about(self) -> dict[str, str]:
-        """Return what the tables are of, as the metadata of Parquet files has it: place and time, in UTC."""
+        """Return the registry's place and the time (UTC) of the scan, as the metadata of Parquet files."""
         snapshot, source = self.catalog.snapshot, self.catalog.source
         parameters = getattr(source.fs, "parameters", None)
         about = {

@@ -179,7 +179,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "full/mine").write_text("mine")
     (tmp_path / "file").write_text("file")
     (tmp_path / "link").symlink_to("full")
-    for name, text in (("full", "is not empty"), ("link", "is not empty"), ("file", "is no directory")):
+    for name, text in (("full", "is not empty"), ("link", "is not empty"), ("file", "is not a directory")):
         rootfs = rootfs_of(LOWER)
         with pytest.raises(FileExistsError, match=text):
             rootfs.extract(tmp_path / name)
@@ -310,12 +310,15 @@ REFUSED: dict[str, tuple[list[tuple[str, dict[str, Any], bytes]], str]] = {
     ),
     "a long name": ([("x" * 300, {}, b"evil")], "File name too long"),
     "a long path": ([("/".join(["x" * 200] * 30), {}, b"evil")], "File name too long"),
-    "a deep path": ([("x/" * 600 + "x", {}, b"evil")], "lies in more than 512 directories"),
+    "a deep path": ([("x/" * 600 + "x", {}, b"evil")], "is nested in more than 512 directories"),
     "a long target": ([("s", symlink("x/" * 4000), b"")], "File name too long"),
-    "a null character": ([("x", {"pax_headers": {"path": "a\0b"}}, b"evil")], "cannot be a name here"),
+    "a null character": (
+        [("x", {"pax_headers": {"path": "a\0b"}}, b"evil")],
+        "is not a valid name on this file system",
+    ),
     "a target with a null character": (
         [("s", {**symlink("x"), "pax_headers": {"linkpath": "a\0b"}}, b"")],
-        "cannot be a name here",
+        "is not a valid name on this file system",
     ),
 }
 
@@ -384,7 +387,7 @@ def test_membersthat_differ_by_case_alone(tmp_path: Path, monkeypatch: pytest.Mo
     kinds = {"link": {}, "mkdir": DIRECTORY, "symlink": symlink("x")}
     rootfs = rootfs_of(tar(("readme", kinds[step], b""), ("README", kinds[step], b"")))
     monkeypatch.setattr(os, step, insensitive)
-    with pytest.raises(ExtractionError, match="is there twice, as names are compared here"):
+    with pytest.raises(ExtractionError, match="occurs twice: this file system ignores case"):
         rootfs.extract(tmp_path / "out")
     monkeypatch.undo()
     assert os.listdir(tmp_path) == []

@@ -149,7 +149,7 @@ def test_a_catalog_shows_what_was_read_and_reads_nothing_for_it(catalog: Catalog
     before = ElementTree.fromstring(catalog._repr_html_())
     assert "snapshot" not in vars(catalog)
     assert [row[0].text for row in before.findall("tbody/tr")] == ["place"]
-    assert "nothing is read before it is asked for" in "".join(before.itertext())
+    assert "nothing is read until it is needed" in "".join(before.itertext())
     found = catalog.snapshot
     rows = {row[0].text: row[1] for row in ElementTree.fromstring(catalog._repr_html_()).iter("tr")}
     assert rows["repositories"].text == str(len(catalog.repositories))

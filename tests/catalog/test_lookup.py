@@ -85,7 +85,7 @@ def test_what_a_name_means(source: Source, made: Shop) -> None:
     assert lookup.resolve(Name.parse("library/hello")) == made.digests["new"]
     assert lookup.resolve(Name.parse("library/hello:1.0")) == made.digests["old"]
     assert lookup.resolve(Name.parse(f"library/hello@{made.digests['old'].hex[:9]}")) == made.digests["old"]
-    with pytest.raises(AmbiguousDigestError, match="digests begin so"):
+    with pytest.raises(AmbiguousDigestError, match=r"matches \d+ digests"):
         lookup.resolve(Name("multi/arch", "", "sha256:"))
     with pytest.raises(UnknownNameError, match=r"there are 1\.0, latest"):
         lookup.resolve(Name.parse("library/hello:1"))
@@ -127,10 +127,10 @@ def test_what_cannot_be_read_has_a_problem(made: Shop) -> None:
     read = Lookup(Source(driver)).closure([large, damaged, Digest.of(b"gone")])
     assert {digest: one.problem for digest, one in read.items()} == {
         large: f"it has {LARGEST + 1} bytes, more than a registry takes ({LARGEST})",
-        damaged: "it is no JSON",
+        damaged: "it is not JSON",
         Digest.of(b"gone"): "its blob is missing",
     }
-    with pytest.raises(ValueError, match="it is no JSON"):
+    with pytest.raises(ValueError, match="it is not JSON"):
         inspect(Lookup(Source(driver)), "a", damaged)
 
 

@@ -304,7 +304,7 @@ def test_an_unknown_media_type_is_told_from_damage() -> None:
 
 def test_nan_elsewhere_is_no_damage_to_us_but_to_the_registry() -> None:
     assert parse_manifest(NAN.encode()).kept == (A, B, C)
-    assert refusal(NAN.encode()) == "it is no JSON"
+    assert refusal(NAN.encode()) == "it is not JSON"
 
 
 def test_text_that_no_output_can_encode() -> None:
@@ -330,7 +330,7 @@ levels = 100_000
 for left, right in (b"[", b"]"), (b'{"a":', b"}"):
     deep = left * levels + b"1" + right * levels
     for data in (deep, left * levels, b'{"schemaVersion":2,"x":' + deep + b"}"):
-        assert tried(parse_manifest, data) == tried(parse_config, data) == "it is no JSON"
+        assert tried(parse_manifest, data) == tried(parse_config, data) == "it is not JSON"
         assert refusal(data) == "it is nested too deeply", refusal(data)
 # Just what the reader bears: what comes behind it must bear it as well.
 for depth in range(10, sys.getrecursionlimit()):
@@ -518,7 +518,7 @@ def test_refusals() -> None:
         == "its schema version 3 is unknown"
     )
     assert refusal(b'{"schemaVersion":2,"manifests":{}}') == CRASH
-    assert refusal(b"\xef\xbb\xbf" + good) == "it is no JSON"
+    assert refusal(b"\xef\xbb\xbf" + good) == "it is not JSON"
     assert refusal(good.ljust(4 * 2**20)) == ""
     assert refusal(good.ljust(4 * 2**20 + 1)) == "it has more than 4194304 bytes"
 

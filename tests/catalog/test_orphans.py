@@ -241,7 +241,7 @@ def test_what_was_uploaded_again_or_linked_since_stays(scene: Scene) -> None:
     scene.driver.put_content(LayerLink("other", mounted).path, link_content(mounted))
     scene.driver.put_content(LayerLink("old", relinked).path, link_content(relinked))
     done = apply(scene.source, taken)
-    linked = "a repository was linked to it since the plan: a push may be on its way"
+    linked = "a repository has linked to it since the plan: a push may be in progress"
     assert reasons(done) == {again: "it was written again since the plan", mounted: linked, relinked: linked}
     assert done.deleted == ()
     assert scene.missing(scene.garbage) == []
@@ -428,7 +428,7 @@ def test_an_altered_manifest_counts_as_unreadable() -> None:
     document = json.loads(files[blob])
     document["layers"] = []
     catalog = Catalog(filled({**files, blob: json.dumps(document).encode()}))
-    assert "not what its digest promises" in catalog.orphans().incomplete[0]
+    assert "does not match its digest" in catalog.orphans().incomplete[0]
 
 
 class ChangingDriver(MemoryDriver):
@@ -445,8 +445,8 @@ class ChangingDriver(MemoryDriver):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"no manifest", "it is no JSON"),
-        (b'{"manifests": []}', "its content is not what its digest promises"),
+        (b"no manifest", "it is not JSON"),
+        (b'{"manifests": []}', "its content does not match its digest"),
     ],
 )
 def test_a_manifest_that_comes_meanwhile_and_cannot_be_read_stops_it(content: bytes, problem: str) -> None:
@@ -481,7 +481,7 @@ def test_a_new_link_counts_within_the_second_of_the_last_and_as_the_first() -> N
     driver.put_content(LayerLink("new", alone).path, link_content(alone))
     done = apply(catalog.source, taken)
     assert {linked, alone} == reasons(done).keys()
-    assert all("a push may be on its way" in reason for reason in reasons(done).values())
+    assert all("a push may be in progress" in reason for reason in reasons(done).values())
     assert len(done.deleted) == len(taken.blobs) - 2
 
 
@@ -511,7 +511,7 @@ def test_a_plan_for_another_place_is_refused(
         {**options, "bucket": "another-bucket"},
         proxied_options,
     ]
-    text = r"the plan is of regfs://.*, not of regfs://.*; take a new one"
+    text = r"the plan is for regfs://.*, not for regfs://.*; create a new one"
     told = set()
     for other in others:
         with pytest.raises(PlanError, match=text) as caught:
@@ -596,44 +596,44 @@ def without(name: str) -> Callable[[dict[str, Any]], Any]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda plan: plan.update(format="other"), "it is no plan of orphaned blobs"),
-        (lambda plan: plan.update(version=3), "it is of version 3, not 2"),
-        (lambda plan: plan.update(version="1" * 999), "it is of version '1111111111111111111, not 2"),
-        (lambda plan: plan.update(version=True), "it is of version True, not 2"),
-        (of_blob(repositories="a"), "the repositories of blob 1 are no list of texts"),
-        (of_blob(repositories=[1]), "the repositories of blob 1 are no list of texts"),
+        (lambda plan: plan.update(format="other"), "it is not a plan of orphaned blobs"),
+        (lambda plan: plan.update(version=3), "its version is 3, not 2"),
+        (lambda plan: plan.update(version="1" * 999), "its version is '1111111111111111111, not 2"),
+        (lambda plan: plan.update(version=True), "its version is True, not 2"),
+        (of_blob(repositories="a"), "the repositories of blob 1 are not a list of strings"),
+        (of_blob(repositories=[1]), "the repositories of blob 1 are not a list of strings"),
         (of_blob(repositories=["a", "b"]), "links and repositories of blob 1 contradict each other"),
         (of_blob(repositories=["Not A Name"]), "repository 'Not A Name'"),
         (without("place"), "it lacks place"),
         (without("blobs"), "it lacks blobs"),
-        (lambda plan: plan.update(apply=True), "it has 'apply', which no plan has"),
-        (lambda plan: plan.update(blobs={}), "its blobs are no list"),
-        (lambda plan: plan.update(blobs=["x"]), "blob 1 is no object"),
-        (lambda plan: plan.update(place=None), "its place is no text"),
-        (lambda plan: plan.update(taken="yesterday"), "its taken is no time with its zone"),
-        (lambda plan: plan.update(taken="2026-11-24T12:00:00"), "its taken is no time with its zone"),
-        (lambda plan: plan.update(taken=1.5), "its taken is no time with its zone"),
-        (lambda plan: plan.update(older_than="24h"), "its older_than is no number of seconds"),
-        (lambda plan: plan.update(older_than=True), "its older_than is no number of seconds"),
-        (lambda plan: plan.update(older_than=float("inf")), "its older_than is no number of seconds"),
+        (lambda plan: plan.update(apply=True), "it has 'apply', an unknown field"),
+        (lambda plan: plan.update(blobs={}), "its blobs are not a list"),
+        (lambda plan: plan.update(blobs=["x"]), "blob 1 is not an object"),
+        (lambda plan: plan.update(place=None), "its place is not a string"),
+        (lambda plan: plan.update(taken="yesterday"), "its taken is not a time with a time zone"),
+        (lambda plan: plan.update(taken="2026-11-24T12:00:00"), "its taken is not a time with a time zone"),
+        (lambda plan: plan.update(taken=1.5), "its taken is not a time with a time zone"),
+        (lambda plan: plan.update(older_than="24h"), "its older_than is not a number of seconds"),
+        (lambda plan: plan.update(older_than=True), "its older_than is not a number of seconds"),
+        (lambda plan: plan.update(older_than=float("inf")), "its older_than is not a number of seconds"),
         (lambda plan: plan.update(older_than=1e300), ""),
         (lambda plan: plan.update(older_than=-1), "older_than -1.0 s: must not be negative"),
-        (lambda plan: plan.update(incomplete="no"), "its incomplete is no list of texts"),
-        (lambda plan: plan.update(incomplete=[1]), "its incomplete is no list of texts"),
-        (lambda plan: plan.update(count=1), "its blobs are not as many, or not as large, as it states"),
-        (lambda plan: plan.update(bytes=31), "its blobs are not as many, or not as large, as it states"),
-        (lambda plan: plan["blobs"].pop(), "its blobs are not as many, or not as large, as it states"),
-        (lambda plan: plan["blobs"].append(plan["blobs"][0]), f"{Digest.of(b'a')} is in it twice"),
-        (of_blob(path="/docker/registry/v2/repositories"), "blob 1 has 'path', which no plan has"),
+        (lambda plan: plan.update(incomplete="no"), "its incomplete is not a list of strings"),
+        (lambda plan: plan.update(incomplete=[1]), "its incomplete is not a list of strings"),
+        (lambda plan: plan.update(count=1), "its count or bytes do not match its blobs"),
+        (lambda plan: plan.update(bytes=31), "its count or bytes do not match its blobs"),
+        (lambda plan: plan["blobs"].pop(), "its count or bytes do not match its blobs"),
+        (lambda plan: plan["blobs"].append(plan["blobs"][0]), f"{Digest.of(b'a')} is listed twice"),
+        (of_blob(path="/docker/registry/v2/repositories"), "blob 1 has 'path', an unknown field"),
         (of_blob(digest="sha256:../../../repositories/a"), "sha256 takes 64 lower-case hexadecimal digits"),
         (of_blob(digest="other:../repositories"), "expected algorithm:hex"),
         (of_blob(digest="../x:ab"), "expected algorithm:hex"),
         (of_blob(digest=str(Digest.of(b"a")).upper()), "expected algorithm:hex"),
-        (of_blob(digest=7), "the digest of blob 1 is no text"),
-        (of_blob(size=-1), "the size of blob 1 is no number from 0"),
-        (of_blob(size=10.0), "the size of blob 1 is no number from 0"),
-        (of_blob(size=True), "the size of blob 1 is no number from 0"),
-        (of_blob(modified=None), "the modified of blob 1 is no time with its zone"),
+        (of_blob(digest=7), "the digest of blob 1 is not a string"),
+        (of_blob(size=-1), "the size of blob 1 is not a whole number from 0"),
+        (of_blob(size=10.0), "the size of blob 1 is not a whole number from 0"),
+        (of_blob(size=True), "the size of blob 1 is not a whole number from 0"),
+        (of_blob(modified=None), "the modified of blob 1 is not a time with a time zone"),
         (of_blob(modified=ago(hours=1).isoformat()), f"{Digest.of(b'a')} is younger than the plan's age"),
         (of_blob(linked=ago(hours=1).isoformat()), f"{Digest.of(b'a')} is younger than the plan's age"),
         (of_blob(linked=None), "links and linked of blob 1 contradict each other"),
@@ -653,7 +653,7 @@ def test_a_damaged_plan_is_refused_in_one_line(
     text = str(caught.value)
     assert text.startswith(f"plan {file}: ")
     assert told in text
-    assert text.endswith("; take a new one")
+    assert text.endswith("; create a new one")
     assert len(text.splitlines()) == 1
     assert len(text) < 600
 
@@ -662,7 +662,7 @@ def test_a_damaged_plan_is_refused_in_one_line(
 def test_what_is_no_plan_is_refused(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "plan.json"
     file.write_bytes(data)
-    with pytest.raises(PlanError, match=r"take a new one$"):
+    with pytest.raises(PlanError, match=r"create a new one$"):
         Plan.load(file)
 
 
@@ -698,7 +698,7 @@ def test_a_plan_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 
 
 def test_errors_travel_between_processes() -> None:
-    error = IncompletePlanError(("sha256:1 in a: it is no JSON", "another"))
+    error = IncompletePlanError(("sha256:1 in a: it is not JSON", "another"))
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert again.manifests == error.manifests

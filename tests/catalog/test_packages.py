@@ -147,7 +147,7 @@ def test_a_database_that_would_run_something(tmp_path: Path, schema: str) -> Non
     with closing(sqlite3.connect(tmp_path / "db")) as connection:
         connection.execute(schema)
         connection.commit()
-    with pytest.raises(DatabaseError, match="it has no table of packages as rpm makes it"):
+    with pytest.raises(DatabaseError, match="it has no table of packages as rpm creates it"):
         read(tmp_path, SQLITE, (tmp_path / "db").read_bytes())
 
 

@@ -67,7 +67,7 @@ def test_a_file_as_a_container_sees_it(path: str, content: bytes) -> None:
         ("/old/a", FileNotFoundError, "no such file in team/app:v1"),
         ("/etc/os-releas", FileNotFoundError, "did you mean /etc/os-release?"),
         ("/lib/os-release", FileNotFoundError, "no such file in team/app:v1"),
-        ("/app/x", NotADirectoryError, "is no directory in team/app:v1"),
+        ("/app/x", NotADirectoryError, "is not a directory in team/app:v1"),
         ("/etc", IsADirectoryError, "is a directory in team/app:v1"),
         ("/", IsADirectoryError, "is a directory in team/app:v1"),
         ("/dev/null", OSError, "is a device in team/app:v1, which has no content"),

@@ -119,7 +119,7 @@ def test_a_refusal_while_searching_hides_nothing(
     error = error_of(driver)
     assert error.filename == f"regfs://{proxied_options['bucket']}{ROOT}"
     assert "no registry lies there" in str(error)
-    assert "(to look for it elsewhere failed: " in str(error)
+    assert "(the search for one elsewhere failed: " in str(error)
     assert error.suggestions == ()
 
 

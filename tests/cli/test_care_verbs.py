@@ -94,7 +94,7 @@ def test_a_plan_is_applied_later_and_believes_nothing(
     raw.put(LayerLink("team/app", orphan).path[1:], link_content(orphan))
     told = payload(regfs("orphans", "--apply", file, "--yes", "--json").stdout)
     assert told["deleted"] == []
-    assert "a push may be on its way" in told["skipped"][0]["reason"]
+    assert "a push may be in progress" in told["skipped"][0]["reason"]
     assert key(orphan) in raw.keys()
 
 
@@ -103,10 +103,10 @@ def test_a_plan_of_another_place_and_no_plan_at_all(regfs: Regfs, made: Shop, tm
     regfs("orphans", "--older-than", "0", "--plan", str(file))
     other = ("-o", "rootdirectory=/elsewhere")
     refused = regfs("orphans", "--apply", str(file), "--yes", *other, code=Code.USAGE)
-    assert "take a new one" in refused.stderr
+    assert "create a new one" in refused.stderr
     file.write_text("{}")
     refused = regfs("orphans", "--apply", str(file), "--yes", code=Code.USAGE)
-    assert "it is no plan" in refused.stderr
+    assert "it is not a plan" in refused.stderr
     regfs("orphans", "--apply", str(tmp_path / "none"), "--yes", code=Code.NOT_FOUND)
 
 

@@ -199,7 +199,7 @@ def test_a_digest_that_is_none_or_several(regfs: Regfs, made: Shop) -> None:
     unknown = regfs("who", "0123456789abcdef" * 4, code=Code.FAILED)
     assert "no blob has this digest, and no link or manifest refers to it" in unknown.stderr
     several = regfs("who", made.digests["base"].hex[0], code=Code.USAGE)
-    assert "digests begin so: sha256:" in several.stderr
+    assert "digests: sha256:" in several.stderr
     assert "expected sha256:" in regfs("who", "latest", code=Code.USAGE).stderr
 
 

@@ -225,7 +225,7 @@ def test_a_beginning_of_several_digests(regfs: Regfs, made: Shop) -> None:
     shared = next((first for first in firsts if firsts.count(first) > 1), None)
     assert shared, "change the shop, so that two manifests of multi/arch begin alike"
     failed = regfs("show", f"multi/arch@{shared}", code=Code.USAGE)
-    assert f"{firsts.count(shared)} digests begin so" in failed.stderr
+    assert f"matches {firsts.count(shared)} digests" in failed.stderr
 
 
 def test_show_an_index_and_what_is_about_it(regfs: Regfs, made: Shop) -> None:

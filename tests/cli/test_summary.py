@@ -230,12 +230,12 @@ def test_conditions_in_json(regfs: Regfs, made: Shop) -> None:
         ("orphaned > lots", "must be FIGURE OPERATOR VALUE"),
         ("orphaned = 1GiB", "operators are > >= < <= == !="),
         ("orphaned > -1GiB", "must be FIGURE OPERATOR VALUE"),
-        ("orphaned > 10", "orphaned takes a size with its unit, as 10GiB, 10GB or 500MB"),
-        ("orphaned > 10G", "orphaned takes a size with its unit"),
-        ("tags > 10GiB", "tags takes a whole number, as 5"),
+        ("orphaned > 10", "orphaned takes a size with a unit, such as 10GiB, 10GB or 500MB"),
+        ("orphaned > 10G", "orphaned takes a size with a unit"),
+        ("tags > 10GiB", "tags takes a whole number, such as 5"),
         ("tags > 1.5", "tags takes a whole number"),
-        ("oldest-upload > 5", "oldest-upload takes a duration with its unit, as 12h or 7d"),
-        ("weight > 5", "'weight': is no figure; there are " + ", ".join(short_names())),
+        ("oldest-upload > 5", "oldest-upload takes a duration with a unit, such as 12h or 7d"),
+        ("weight > 5", "'weight': is not a figure; figures are " + ", ".join(short_names())),
     ],
 )
 def test_what_no_condition_is(regfs: Regfs, text: str, says: str) -> None:

@@ -1,1 +1,1 @@
-"""What is damaged in a registry's bucket, and what a client gets when it pulls."""
+"""The check of a registry's storage for damage, and of the pulls that fail because of it."""

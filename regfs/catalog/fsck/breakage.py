@@ -1,7 +1,7 @@
-"""Which tags a finding breaks. Pure.
+"""The tags that a finding breaks. Pure.
 
-Only what findings name is looked for, repository by repository, so that it takes time and memory in
-proportion to the references of the manifests that tags lead to, and not to the findings times the tags.
+Only the digests that findings name are searched for, one repository at a time. Time and memory are therefore
+proportional to the references of tagged manifests, not to the number of findings times the number of tags.
 """
 
 from __future__ import annotations
@@ -18,46 +18,48 @@ if TYPE_CHECKING:
     from regfs.catalog.fsck.pulls import Pulls
     from regfs.catalog.snapshot import Repository, Snapshot
 
-MOST = 100
-"""Tags that a finding names, at most; `Finding.broken_tags` counts all of them."""
+MAX_TAGS = 100
+"""The maximum number of tags that a finding names; `Finding.broken_tags` counts all of them."""
 
 
 def with_broken_tags(findings: Iterable[Finding], snapshot: Snapshot, pulls: Pulls) -> list[Finding]:
-    """Return the findings, the errors among them with the tags whose pull fails of them.
+    """Return the findings, with the tags whose pull fails because of them for errors.
 
     Parameters
     ----------
     findings : iterable of Finding
-        In any order, which stays.
+        In any order, which is kept.
     snapshot : Snapshot
-        What the storage holds.
+        The contents of the storage.
     pulls : Pulls
-        What links name, and the manifests that were read beside the snapshot's.
+        The targets of links, and the manifests that the snapshot lacks.
     """
     findings = list(findings)
     wanted: defaultdict[str, set[Digest]] = defaultdict(set)
     for finding in findings:
         if finding.severity == "error" and (digest := _digest(finding)):
             wanted[finding.repository].add(digest)
-    broken = {
-        name: _broken(snapshot.repositories[name], digests, pulls)
+    broken_tags = {
+        name: _broken_tags(snapshot.repositories[name], digests, pulls)
         for name, digests in wanted.items()
         if name in snapshot.repositories
     }
     return [
-        finding if finding.severity != "error" else _named(finding, broken.get(finding.repository, {}))
+        finding
+        if finding.severity != "error"
+        else _with_tags(finding, broken_tags.get(finding.repository, {}))
         for finding in findings
     ]
 
 
-def _named(finding: Finding, broken: dict[Digest, list[str]]) -> Finding:
+def _with_tags(finding: Finding, tags_by_digest: dict[Digest, list[str]]) -> Finding:
     spec = parse(finding.path)
     if isinstance(spec, TagCurrentLink):
         tags: Sequence[str] = (spec.tag,)
     else:
         digest = _digest(finding)
-        tags = broken.get(digest, ()) if digest else ()
-    names = tuple(f"{finding.repository}:{tag}" for tag in tags[:MOST])
+        tags = tags_by_digest.get(digest, ()) if digest else ()
+    names = tuple(f"{finding.repository}:{tag}" for tag in tags[:MAX_TAGS])
     return replace(finding, breaks=names, broken_tags=len(tags))
 
 
@@ -66,10 +68,12 @@ def _digest(finding: Finding) -> Digest | None:
     return spec.digest if isinstance(spec, BlobData | LayerLink | ManifestRevisionLink) else None
 
 
-def _broken(repository: Repository, digests: Collection[Digest], pulls: Pulls) -> dict[Digest, list[str]]:
-    """Return the tags that lead to each of some digests, by name."""
-    # What is needed by another name, as its SHA-512, is stored by the digest that its link names.
-    others = {
+def _broken_tags(
+    repository: Repository, digests: Collection[Digest], pulls: Pulls
+) -> dict[Digest, list[str]]:
+    """Return the names of the tags that lead to each of the digests."""
+    # A blob that manifests name by another digest, such as its SHA-512, is stored under its link's target.
+    stored_digests = {
         digest: target
         for (_, name, digest), target in pulls.links.items()
         if name == repository.name and isinstance(target, Digest)
@@ -80,16 +84,16 @@ def _broken(repository: Repository, digests: Collection[Digest], pulls: Pulls) -
         if files.current is None or files.target is None:
             continue
         if files.target not in reached:
-            every = set(_reached(files.target, pulls))
-            every.update(others[digest] for digest in every & others.keys())
-            reached[files.target] = every & set(digests)
+            closure = set(_closure(files.target, pulls))
+            closure.update(stored_digests[digest] for digest in closure & stored_digests.keys())
+            reached[files.target] = closure & set(digests)
         for digest in reached[files.target]:
             tags[digest].append(tag)
     return tags
 
 
-def _reached(top: Digest, pulls: Pulls) -> Iterator[Digest]:
-    """Yield the digests that a pull of a manifest, for any platform, requests."""
+def _closure(top: Digest, pulls: Pulls) -> Iterator[Digest]:
+    """Yield the digests that pulls of a manifest, for all platforms, request."""
     waiting, seen = [top], {top}
     while waiting:
         digest = waiting.pop()

@@ -1,8 +1,8 @@
-"""What is wrong with a registry's storage, and what a pull would make of it.
+"""The check of a registry's storage, and its consequences for pulls.
 
-To a look at the storage (:mod:`regfs.catalog.scan`) this adds every link's content and, if asked for, every
-blob's. What is missing is looked up again before it is reported, as a registry may be at work: only then is
-a fault (:mod:`regfs.catalog.fsck.faults`) a finding.
+It adds to a scan (:mod:`regfs.catalog.scan`) the content of every link and, optionally, of every blob. The
+registry may be in use, so whatever is missing is looked up again before a fault
+(:mod:`regfs.catalog.fsck.faults`) is reported as a finding.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from regfs.store.verify import ALGORITHMS
 __all__ = ["KINDS", "Finding", "Kind", "Severity", "check"]
 
 LINKS = 512
-"""Links that are read at once."""
+"""The number of links that are read at once."""
 SMALL = 2**20
-"""Bytes up to which a blob is read whole, beside others."""
+"""The size in bytes up to which a blob is read whole, in a batch with others."""
 STREAMS = 4
-"""Larger blobs that are read at the same time, a mebibyte at a time each."""
+"""The number of larger blobs that are streamed at the same time."""
 
 _Link: TypeAlias = LayerLink | ManifestRevisionLink | SignatureLink | TagIndexLink
 
@@ -61,24 +61,24 @@ def check(
     progress: Progress | None = None,
     grace: timedelta = GRACE,
 ) -> list[Finding]:
-    """Check a registry.
+    """Check a registry's storage.
 
-    Costs one GET for each link but tags' current ones, which the scan has read; one HEAD and one LIST for
-    each thing that is missing; one LIST for each repository that has links nobody uses; with `verify`, one
-    GET for each blob that the scan has not read.
+    Costs one GET for each link except tags' current links, which the scan has read; one HEAD and one LIST for
+    each missing file; one LIST for each repository with unused links; and with `verify`, one GET for each
+    blob that the scan has not read.
 
     Parameters
     ----------
     source : Source
-        Where the registry is.
+        The registry's storage.
     snapshot : Snapshot
-        What a look at it found; with configurations, or damaged ones are not found.
+        The result of a scan. Damaged configurations are detected only if it has read configurations.
     verify : bool
-        Read every blob, and compare its digest.
+        Read every blob and compare its digest.
     progress : callable, optional
-        Told what goes on: "links" counts links, "verifying" bytes.
+        Called as ``progress(stage, done, total)``; "links" counts links, "verifying" bytes.
     grace : timedelta
-        How long a link to a layer may wait for the manifest of its push before it counts as unused.
+        The age up to which a layer link does not count as unused: the manifest of its push may follow.
 
     Returns
     -------
@@ -99,28 +99,28 @@ class _Check:
         self.snapshot = snapshot
         self.progress = progress
         self.pulls = Pulls(snapshot)
-        self.odd: dict[PathSpec, Reading] = {}
-        self.moved: set[tuple[str, str]] = set()
-        self.faults = Faults(snapshot, self.pulls, self.odd, self.moved, grace)
-        self.asked: set[PathSpec] = set()
-        self.listed: set[str] = set()
-        self.fresh: dict[str, set[Digest]] = {}
-        self.settled: set[tuple[str, str]] = set()
+        self.wrong_links: dict[PathSpec, Reading] = {}
+        self.moved_tags: set[tuple[str, str]] = set()
+        self.faults = Faults(snapshot, self.pulls, self.wrong_links, self.moved_tags, grace)
+        self.rechecked: set[PathSpec] = set()
+        self.relisted: set[str] = set()
+        self.new_digests: dict[str, set[Digest]] = {}
+        self.reread_tags: set[tuple[str, str]] = set()
 
     def run(self, verify: bool) -> list[Finding]:
         if verify:
             self._verify()
         self._read_links()
         self.progress("checking", 0, None)
-        self._read_others()
+        self._read_unlisted_manifests()
         while True:
             faults = [fault for fault in self.faults.all() if not self._excused(fault)]
-            if not self._ask_again(faults):
+            if not self._recheck(faults):
                 break
         findings = {fault.finding for fault in faults}
         if self.snapshot.database_in_use:
-            detail = "the metadata is in a database: what is found in the bucket is not all, or no longer so"
-            pull = "gets what the database says"
+            detail = "the metadata is in a database: the links in the bucket are incomplete or out of date"
+            pull = "is served from the database"
             findings.add(Finding("metadata-in-database", "warning", DATABASE_LOCK, "", detail, pull))
         elif lost := lost_links(self.snapshot):
             findings.add(Finding("links-lost", "error", REPOSITORIES, "", lost, str(NO_MANIFEST)))
@@ -151,9 +151,9 @@ class _Check:
         self.progress("links", done, total)
         while batch := list(islice(links, LINKS)):
             suspects = [link for link, reading in self._readings(batch) if reading != link.digest]
-            for link, reading in self._readings(suspects):  # once more
+            for link, reading in self._readings(suspects):  # a push may have been writing it
                 if reading != link.digest:
-                    self._note(link, reading)
+                    self._record(link, reading)
             done += len(batch)
             self.progress("links", done, total)
 
@@ -161,17 +161,17 @@ class _Check:
         for link, content in zip(links, self.source.read([item.path for item in links]), strict=True):
             yield link, read_link(content) if isinstance(content, bytes) else None
 
-    def _note(self, link: _Link, reading: Reading) -> None:
+    def _record(self, link: _Link, reading: Reading) -> None:
         match link:
             case LayerLink(name, digest):
                 self.pulls.links["layer", name, digest] = reading
             case ManifestRevisionLink(name, digest):
                 self.pulls.links["revision", name, digest] = reading
             case _:
-                self.odd[link] = reading
+                self.wrong_links[link] = reading
 
-    def _read_others(self) -> None:
-        """Read the manifests that are no revisions of any repository, but that links lead to all the same."""
+    def _read_unlisted_manifests(self) -> None:
+        """Read the manifests that links lead to although they are not revisions of any repository."""
         digests: set[Digest] = set()
         for (kind, _, _), target in self.pulls.links.items():
             if kind == "revision" and isinstance(target, Digest):
@@ -190,8 +190,8 @@ class _Check:
             file = self.pulls.file(digest)
             if file is not None and self.pulls.read(digest) is None:
                 if file.size > LARGEST:
-                    refused = f"it has {file.size} bytes"
-                    self.pulls.others[digest] = ReadManifest(file.size, fault="large", refusal=refused)
+                    refusal = f"it has {file.size} bytes"
+                    self.pulls.others[digest] = ReadManifest(file.size, fault="large", refusal=refusal)
                 else:
                     paths[BlobData(digest).path] = digest
         for batch in batches(paths, lambda path: self._size(paths[path])):
@@ -204,21 +204,21 @@ class _Check:
         file = self.pulls.file(digest)
         return file.size if file else 0
 
-    # -- once more ------------------------------------------------------------------------------------
+    # -- second look ----------------------------------------------------------------------------------
 
     def _excused(self, fault: Fault) -> bool:
-        """Return whether it is a link without use that a manifest uses which has come since the look."""
+        """Return whether the fault is an unused link that a manifest pushed since the scan uses."""
         if fault.finding.kind != "unused-link":
             return False
         link = parse(fault.finding.path)
-        return isinstance(link, LayerLink) and link.digest in self.fresh.get(link.repository, ())
+        return isinstance(link, LayerLink) and link.digest in self.new_digests.get(link.repository, ())
 
-    def _ask_again(self, faults: Iterable[Fault]) -> bool:
-        """Look up again what faults are based on; return whether there was anything to look up."""
+    def _recheck(self, faults: Iterable[Fault]) -> bool:
+        """Look up again whatever faults depend on; return whether anything was left to look up."""
         blobs: set[BlobData] = set()
         links: set[LayerLink | ManifestRevisionLink] = set()
         tags: set[tuple[str, str]] = set()
-        names: set[str] = set()
+        repositories: set[str] = set()
         for fault in faults:
             for spec in fault.absent:
                 if isinstance(spec, BlobData):
@@ -228,34 +228,36 @@ class _Check:
             if fault.tag:
                 tags.add((fault.finding.repository, fault.tag))
             if fault.finding.kind == "unused-link":
-                names.add(fault.finding.repository)
-        self._ask_blobs(sorted(blobs - self.asked, key=str))
-        new_links = sorted(links - self.asked, key=str)
-        for at in range(0, len(new_links), LINKS):
-            for link, reading in self._readings(new_links[at : at + LINKS]):
+                repositories.add(fault.finding.repository)
+        self._recheck_blobs(sorted(blobs - self.rechecked, key=str))
+        new_links = sorted(links - self.rechecked, key=str)
+        for start in range(0, len(new_links), LINKS):
+            for link, reading in self._readings(new_links[start : start + LINKS]):
                 if reading is not None:
-                    self._note(link, reading)
-        for name, tag in sorted(tags - self.settled):
-            if self._moved(name, tag):
-                self.moved.add((name, tag))
-        for name in sorted(names - self.listed):
-            self.fresh[name] = self._pushed_since(name)
-        news = bool((blobs | links) - self.asked or tags - self.settled or names - self.listed)
-        self.asked |= blobs | links
-        self.settled |= tags
-        self.listed |= names
-        return news
+                    self._record(link, reading)
+        for name, tag in sorted(tags - self.reread_tags):
+            if self._has_moved(name, tag):
+                self.moved_tags.add((name, tag))
+        for name in sorted(repositories - self.relisted):
+            self.new_digests[name] = self._pushed_since(name)
+        new = bool(
+            (blobs | links) - self.rechecked or tags - self.reread_tags or repositories - self.relisted
+        )
+        self.rechecked |= blobs | links
+        self.reread_tags |= tags
+        self.relisted |= repositories
+        return new
 
-    def _ask_blobs(self, blobs: Sequence[BlobData]) -> None:
-        for at in range(0, len(blobs), LINKS):
-            group = blobs[at : at + LINKS]
-            for blob, entry in zip(group, self.source.find_many([name.path for name in group]), strict=True):
+    def _recheck_blobs(self, blobs: Sequence[BlobData]) -> None:
+        for start in range(0, len(blobs), LINKS):
+            batch = blobs[start : start + LINKS]
+            for blob, entry in zip(batch, self.source.find_many([blob.path for blob in batch]), strict=True):
                 if entry is not None:
                     self.pulls.lost.discard(blob.digest)
                     self.pulls.came[blob.digest] = File(entry.size, entry.modified)
 
-    def _moved(self, name: str, tag: str) -> bool:
-        """Return whether a tag is not as it was any more: it names something else, or is gone."""
+    def _has_moved(self, name: str, tag: str) -> bool:
+        """Return whether a tag has changed since the scan: it names another manifest or is deleted."""
         files = self.snapshot.repositories[name].tags[tag]
         (content,) = self.source.read([TagCurrentLink(name, tag).path])
         if files.current is None:
@@ -268,7 +270,7 @@ class _Check:
         return read_link(content) != files.target
 
     def _pushed_since(self, name: str) -> set[Digest]:
-        """Return what manifests refer to that came to a repository since the look."""
+        """Return the manifests pushed to a repository since the scan, and the digests that they refer to."""
         revisions = self.snapshot.repositories[name].revisions
         new = [
             spec.digest
@@ -295,7 +297,7 @@ class _Check:
             self.pulls.altered.add(digest)
 
     def _verify(self) -> None:
-        """Compare the digests of the blobs that the scan has not compared."""
+        """Compare the digests of the blobs that the scan has not verified."""
         verified = {digest for digest, read in self.snapshot.manifests.items() if read.fault != "large"}
         for read in self.snapshot.manifests.values():
             if read.manifest and read.manifest.config and (read.config or read.config_problem):
@@ -329,22 +331,22 @@ class _Check:
 
 
 class _Hasher:
-    """Computes what the digest of a large blob should be; None if it is gone."""
+    """Computes the digest of a large blob; None if the blob is deleted."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.stopped = threading.Event()
 
     def __call__(self, digest: Digest) -> str | None:
-        digest_state = hashlib.new(digest.algorithm)
+        hasher = hashlib.new(digest.algorithm)
         try:
             for block in self.source.blocks(BlobData(digest).path):
                 if self.stopped.is_set():
                     break
-                digest_state.update(block)
+                hasher.update(block)
         except FileNotFoundError:
             return None
-        return digest_state.hexdigest()
+        return hasher.hexdigest()
 
     def stop(self) -> None:
         self.stopped.set()
@@ -353,19 +355,19 @@ class _Hasher:
 def each(
     function: Callable[[Digest], str | None], digests: Sequence[Digest], stop: Callable[[], None]
 ) -> Iterator[tuple[Digest, str | None]]:
-    """Call a function for each digest, some at a time; a failure, or Ctrl-C, ends those that go on."""
+    """Yield each digest with the function's result, computed in threads; an error or Ctrl-C stops them."""
     with ThreadPoolExecutor(STREAMS) as pool:
-        waiting = iter(digests)
-        going: dict[Future[str | None], Digest] = {}
+        remaining = iter(digests)
+        running: dict[Future[str | None], Digest] = {}
         try:
             while True:
-                going.update(
-                    {pool.submit(function, item): item for item in islice(waiting, STREAMS - len(going))}
+                running.update(
+                    {pool.submit(function, item): item for item in islice(remaining, STREAMS - len(running))}
                 )
-                if not going:
+                if not running:
                     return
-                for future in wait(going, return_when=FIRST_COMPLETED).done:
-                    yield going.pop(future), future.result()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
         except BaseException:
             stop()
             raise

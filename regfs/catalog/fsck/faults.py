@@ -1,6 +1,6 @@
-"""What is wrong with a registry's storage, as far as what was read of it shows. Pure.
+"""The faults of a registry's storage, as far as its scanned contents show them. Pure.
 
-Each fault names what has to be missing for it to be one, so that it can be looked up again.
+Each fault names the files whose absence it depends on, so they can be looked up again.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 OLD = timedelta(days=7)
 """The age at which the registry itself purges an upload."""
 GRACE = timedelta(hours=1)
-"""A link to a layer that is younger may be of a push whose manifest is still to come."""
+"""The age up to which a layer link may belong to a running push whose manifest will follow."""
 
 Reading: TypeAlias = Digest | Broken | None
 
 
 class Fault(NamedTuple):
-    """A finding, if what has to be missing for it is: `absent`. `tag`: and if that still names the same."""
+    """A finding that holds only while all of `absent` are missing and `tag`, if any, is unchanged."""
 
     finding: Finding
     absent: tuple[PathSpec, ...] = ()
@@ -49,7 +49,7 @@ class Fault(NamedTuple):
 
 @dataclass(slots=True)
 class Use:
-    """Which manifests of a repository refer to a digest: the first, by which reference, and how many."""
+    """The uses of a digest in a repository: the first manifest with its reference, and their number."""
 
     reference: Reference
     manifest: Digest
@@ -69,14 +69,16 @@ class Uses:
     Attributes
     ----------
     manifests : list of Digest
-        Its manifests: the revisions, and what else its tags name.
+        The repository's revisions, and other manifests that its tags name.
     blobs, children : dict
-        Who refers to a digest, as to a layer or configuration, or as to a manifest. Subjects and layers that
-        registries need not have are left out.
+        The uses of each digest as a layer or configuration, and as a manifest. Subjects and foreign layers
+        are left out.
     indexes : dict
-        Of the manifests that are indexes, the children that are manifests.
+        The children of each index that are manifests.
+    all : set of Digest
+        The manifests and all digests that they refer to, other than as subjects.
     known : bool
-        Whether all of the manifests could be read.
+        Whether all manifests could be read.
     """
 
     def __init__(self, pulls: Pulls, repository: Repository, tags: Mapping[str, TagFiles]) -> None:
@@ -90,24 +92,29 @@ class Uses:
         self.indexes: dict[Digest, tuple[Reference, ...]] = {}
         self.all: set[Digest] = set(linked)
         self.known = True
-        only = revisions - repository.layers.keys()
+        revisions_only = revisions - repository.layers.keys()
         for digest in self.manifests:
             read = pulls.read(digest)
             if read is None or read.manifest is None:
-                # One that is gone refers to nothing; of one that cannot be read, nobody knows.
+                # A deleted manifest refers to nothing; the references of an unreadable one are unknown.
                 self.known = self.known and pulls.file(digest) is None
                 continue
-            kept = [item for item in read.manifest.references if item.relation != "subject"]
+            references = [item for item in read.manifest.references if item.relation != "subject"]
             if read.manifest.kind == "index":
-                # Whatever type it is said to be of, a child that only a revision leads to is pulled as one.
-                kept = [replace(blob, relation="manifest") if blob.digest in only else blob for blob in kept]
-                self.indexes[digest] = tuple(blob for blob in kept if blob.relation == "manifest")
-            for reference in kept:
+                # A child with a revision link only is pulled as a manifest, whatever media type is stated.
+                references = [
+                    replace(reference, relation="manifest")
+                    if reference.digest in revisions_only
+                    else reference
+                    for reference in references
+                ]
+                self.indexes[digest] = tuple(item for item in references if item.relation == "manifest")
+            for reference in references:
                 self.all.add(reference.digest)
                 if not reference.foreign:
                     self._add(reference, digest)
         for child in {item.digest for children in self.indexes.values() for item in children}:
-            # Those that are no revisions, but served through a layer's link.
+            # Children that are not revisions are served through layer links.
             read = pulls.read(child)
             if read is not None and read.manifest is not None:
                 self.all.update(read.manifest.kept)
@@ -124,56 +131,54 @@ class Uses:
 
 
 class Faults:
-    """Finds faults.
+    """Finds the faults of a registry's storage.
 
     Parameters
     ----------
     snapshot : Snapshot
-        What was found.
+        The result of a scan.
     pulls : Pulls
-        What pulls get, with all that was learned since.
-    odd : dict
-        Of the links that no pull reads (signatures, tags' indexes) and that do not name the digest in their
-        path: as in `Pulls.links`.
+        The predictions of pulls, updated after the scan.
+    wrong_links : dict
+        The links that no pull reads (signatures and tag indexes) and that do not name the digest in their
+        path, with values as in `Pulls.links`.
     moved : set of (str, str)
-        Tags, each with its repository before it, that are not as they were any more.
+        The repositories and names of tags that have changed since the scan.
     grace : timedelta
-        How long a link to a layer may wait for a manifest.
+        The age up to which a layer link does not count as unused.
     """
 
     def __init__(
         self,
         snapshot: Snapshot,
         pulls: Pulls,
-        odd: Mapping[PathSpec, Reading],
+        wrong_links: Mapping[PathSpec, Reading],
         moved: Set[tuple[str, str]],
         grace: timedelta,
     ) -> None:
         self._snapshot = snapshot
         self._pulls = pulls
-        self._odd = odd
+        self._wrong_links = wrong_links
         self._moved = moved
         self._grace = grace
 
     def all(self) -> Iterator[Fault]:
-        """Yield all faults, in no order."""
+        """Yield all faults, in no particular order."""
         needed: set[Digest] = set()
         for name, repository in sorted(self._snapshot.repositories.items()):
-            still = {
-                tag: tag_files for tag, tag_files in repository.tags.items() if (name, tag) not in self._moved
-            }
-            uses = Uses(self._pulls, repository, still)
+            tags = {tag: files for tag, files in repository.tags.items() if (name, tag) not in self._moved}
+            uses = Uses(self._pulls, repository, tags)
             needed |= uses.all
             yield from self._layers(repository, uses)
             yield from self._revisions(repository)
-            yield from self._unread(repository)
-            for tag, files in sorted(still.items()):
+            yield from self._unread_links(repository)
+            for tag, files in sorted(tags.items()):
                 yield from self._tag(repository, tag, files)
             for digest in uses.manifests:
                 yield from self._manifest(name, digest)
             for digest, use in (*uses.blobs.items(), *uses.children.items()):
                 yield from self._reference(name, digest, use)
-            yield from self._lacking(name, uses)
+            yield from self._missing_children(name, uses)
             yield from self._uploads(repository)
         for digest in sorted(self._pulls.altered - needed):
             if self._pulls.file(digest) is not None:
@@ -189,15 +194,15 @@ class Faults:
     def _layers(self, repository: Repository, uses: Uses) -> Iterator[Fault]:
         name = repository.name
         links = {digest: self._pulls.link("layer", name, digest) for digest in uses.all}
-        # A blob that is needed by its SHA-512 is stored by its SHA-256, which has a link of its own.
-        used_by_any = uses.all | {link for link in links.values() if isinstance(link, Digest)}
+        # A blob that is needed by its SHA-512 is stored under its SHA-256, which has a link of its own.
+        used_digests = uses.all | {link for link in links.values() if isinstance(link, Digest)}
         for digest, file in repository.layers.items():
             used = digest in uses.blobs or digest in uses.children
             link = self._pulls.link("layer", name, digest)
             answer = self._pulls.blob(name, digest) if used else _UNUSED
             spec = LayerLink(name, digest)
             yield from self._link(spec, digest, link, answer)
-            if not isinstance(link, Digest) or not uses.known or {digest, link} & used_by_any:
+            if not isinstance(link, Digest) or not uses.known or {digest, link} & used_digests:
                 continue
             if self._pulls.file(link) is not None and self._is_old(file):
                 yield _fault("unused-link", spec, name, "no manifest refers to it", _UNUSED)
@@ -212,16 +217,16 @@ class Faults:
             answer = self._pulls.manifest(name, digest)
             yield from self._link(ManifestRevisionLink(name, digest), digest, link, answer)
 
-    def _unread(self, repository: Repository) -> Iterator[Fault]:
+    def _unread_links(self, repository: Repository) -> Iterator[Fault]:
         """Check the links that no pull reads."""
         name = repository.name
         for revision, digest in repository.signatures:
             signature = SignatureLink(name, revision, digest)
-            yield from self._link(signature, digest, self._odd.get(signature, digest), _UNREAD)
+            yield from self._link(signature, digest, self._wrong_links.get(signature, digest), _UNREAD)
         for tag, files in repository.tags.items():
             for digest in files.index:
                 entry = TagIndexLink(name, tag, digest)
-                yield from self._link(entry, digest, self._odd.get(entry, digest), _UNREAD)
+                yield from self._link(entry, digest, self._wrong_links.get(entry, digest), _UNREAD)
 
     def _link(
         self,
@@ -230,7 +235,7 @@ class Faults:
         link: Reading,
         answer: Answer,
     ) -> Iterator[Fault]:
-        if link is None:  # it is gone, so nothing is wrong with it
+        if link is None:  # deleted since the scan
             return
         if not isinstance(link, Digest):
             yield _broken(link, spec, spec.repository, answer)
@@ -288,10 +293,10 @@ class Faults:
         spec = BlobData(blob)
         if child:
             answer = replace(answer, platform=use.reference.platform)
-        lacking = child and target is None  # which `_lacking` reports
-        if file is None and not lacking:
+        missing_child = child and target is None  # reported by `_missing_children`
+        if file is None and not missing_child:
             yield _fault("missing-blob", spec, name, f"it is {use}", answer, spec)
-        elif file and use.sizes - {file.size} and not lacking:
+        elif file and use.sizes - {file.size} and not missing_child:
             stated_sizes = ", ".join(map(str, sorted(use.sizes - {file.size})))
             detail = f"it has {file.size} bytes, not {stated_sizes}; it is {use}"
             yield _fault("wrong-size", spec, name, detail, _OTHER if answer.works else answer)
@@ -306,12 +311,12 @@ class Faults:
                 answer = Answer(note="a layer's link leads to it, but what it refers to is garbage")
             yield _fault("missing-revision", revision, name, f"it is {use}", answer, revision)
 
-    def _lacking(self, name: str, uses: Uses) -> Iterator[Fault]:
-        """Yield the children that the repository does not have, judged by what is left of their indexes.
+    def _missing_children(self, name: str, uses: Uses) -> Iterator[Fault]:
+        """Yield the children that the repository lacks, with a severity by their indexes' other children.
 
-        An index may lack platforms on purpose: ``skopeo copy``, ``crane`` and ``regctl`` copy some of them,
-        and distribution takes such an index where ``validation.manifests.indexes.platforms`` lets it. So a
-        missing child is an error only where no other child of one of its indexes can be pulled.
+        An index may lack platforms on purpose: ``skopeo copy``, ``crane`` and ``regctl`` can copy only some,
+        and distribution accepts such an index if ``validation.manifests.indexes.platforms`` allows it. A
+        missing child is therefore an error only if no other child of one of its indexes can be pulled.
         """
         worst: dict[Digest, Finding] = {}
         for index, children in uses.indexes.items():
@@ -337,12 +342,12 @@ class Faults:
 
     def _uploads(self, repository: Repository) -> Iterator[Fault]:
         for id_, upload in repository.uploads.items():
-            times: list[datetime] = [item.started for item in upload.pending]
-            started = upload.started or (min(times) if times else upload.modified)
+            start_times: list[datetime] = [item.started for item in upload.pending]
+            started = upload.started or (min(start_times) if start_times else upload.modified)
             if started is not None and started <= self._snapshot.started - OLD:
-                held = upload.bytes + sum(item.bytes for item in upload.pending)
-                least = "" if self._snapshot.pending_known else "at least "
-                detail = f"begun {started:%Y-%m-%d %H:%M} UTC, it holds {least}{held} bytes"
+                size = upload.bytes + sum(item.bytes for item in upload.pending)
+                at_least = "" if self._snapshot.pending_known else "at least "
+                detail = f"begun {started:%Y-%m-%d %H:%M} UTC, it holds {at_least}{size} bytes"
                 path = f"{uploads_root(repository.name)}/{id_}"
                 yield Fault(Finding("old-upload", "warning", path, repository.name, detail, str(_UNREAD)))
 
@@ -367,15 +372,15 @@ def _child_name(child: Reference) -> str:
 
 
 def _platforms(children: Sequence[Reference]) -> str:
-    """Return the first few platforms of some children, as text."""
+    """Return the first platforms of children, as text."""
     names = list(dict.fromkeys(child.platform for child in children if child.platform))
     if not names:
         return f"{len(children)} other{'s' if len(children) > 1 else ''}"
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _broken(how: Broken, spec: PathSpec, repository: str, answer: Answer) -> Fault:
-    if how == "empty":
+def _broken(reason: Broken, spec: PathSpec, repository: str, answer: Answer) -> Fault:
+    if reason == "empty":
         return _fault("empty-link", spec, repository, "it is empty", answer)
     return _fault("malformed-link", spec, repository, "it names no digest", answer)
 

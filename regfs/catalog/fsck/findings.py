@@ -1,4 +1,4 @@
-"""What may be wrong with a registry's storage: kinds of findings, findings, and which to ignore. Pure."""
+"""The findings of a check: their kinds, values, and rules to ignore them. Pure."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ KINDS: Mapping[Kind, str] = {
 }
 
 
-_NAMED = 2
-"""Tags that the advice names."""
-_AS_PUSHED = {
+_MAX_TAGS = 2
+"""The maximum number of tags that the advice names."""
+_PUSHED_DAMAGED = {
     "wrong-size",
     "damaged-manifest",
     "large-manifest",
@@ -68,35 +68,35 @@ _AS_PUSHED = {
     "refused-manifest",
     "damaged-config",
 }
-"""What was so when it was pushed, as its digest says."""
-_IN_THE_WAY = {"wrong-digest", "empty-link", "malformed-link", "wrong-link"}
+"""The kinds that existed when the content was pushed, because its digest is right."""
+_BLOCKS_PUSHES = {"wrong-digest", "empty-link", "malformed-link", "wrong-link"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong.
+    """A fault of a registry's storage.
 
     Attributes
     ----------
     kind : str
         One of `KINDS`.
     severity : str
-        "error": a pull fails. "warning": none does, yet; or only that of a platform which its index lacks, as
-        an index may on purpose.
+        "error" if a pull fails. "warning" if none fails yet, or only that of a platform which the index
+        lacks, perhaps on purpose.
     path : str
-        The driver path of what is wrong, present or missing.
+        The driver path of the damaged or missing file.
     repository : str
-        Whose pulls it concerns; empty where it concerns none.
+        The repository whose pulls are affected; empty if none are.
     detail : str
-        What is wrong with it.
+        The fault.
     pull : str
-        What a pull that needs it gets from the registry: "works", or "fails: " and how. Of an index it names
-        platforms: "works for linux/amd64; fails for linux/arm64: " and how.
+        The result of a pull that needs the file: "works", or "fails: " and the registry's response. For an
+        index it names platforms: "works for linux/amd64; fails for linux/arm64: " and the response.
     breaks : tuple of str
-        The tags whose pull fails of it, for some platform at least, as ``repository:tag`` by name: the first
-        hundred. Empty of a warning, and where no tag leads to it.
+        The first hundred tags whose pull fails, for at least one platform, as ``repository:tag`` by name.
+        Empty for a warning, and if no tag leads to the file.
     broken_tags : int
-        How many tags these are in all.
+        The number of all such tags.
     """
 
     kind: Kind
@@ -110,42 +110,42 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """The tags that it breaks and the remedy, in one line; empty for a warning."""
+        """The broken tags and the remedy, in one line; empty for a warning."""
         if self.severity != "error":
             return ""
         if self.kind == "links-lost":
-            return "restore the links, or copy them where the registry was copied; delete no blobs"
+            return "restore the links, or copy them if the registry was copied; delete no blobs"
         if not self.broken_tags:
             return "no tag leads to it: only pulls by digest break"
-        tags = ", ".join(name.rpartition(":")[2] for name in self.breaks[:_NAMED])
-        more = f" (+{self.broken_tags - _NAMED:,})" if self.broken_tags > _NAMED else ""
+        tags = ", ".join(name.rpartition(":")[2] for name in self.breaks[:_MAX_TAGS])
+        more = f" (+{self.broken_tags - _MAX_TAGS:,})" if self.broken_tags > _MAX_TAGS else ""
         return f"breaks {self.repository}:{' ' if self.broken_tags > 1 else ''}{tags}{more}; {self._remedy()}"
 
     def _remedy(self) -> str:
-        which = "one of them" if self.broken_tags > 1 else "it"
-        if self.kind in _AS_PUSHED:
+        tag = "one of them" if self.broken_tags > 1 else "it"
+        if self.kind in _PUSHED_DAMAGED:
             return f"build and push {'them' if self.broken_tags > 1 else 'it'} again"
-        if self.kind in _IN_THE_WAY and not self.path.endswith("/current/link"):
-            # A registry keeps what is there, but for tags, and clients do not send what it says it has.
-            return f"remove that file, and push {which} again"
-        return f"push {which} again"
+        if self.kind in _BLOCKS_PUSHES and not self.path.endswith("/current/link"):
+            # A registry overwrites no file but a tag's link, and clients do not upload existing blobs.
+            return f"remove that file, and push {tag} again"
+        return f"push {tag} again"
 
 
 class UnknownKindError(ValueError):
-    """A name is not one of `KINDS`."""
+    """A name that is not one of `KINDS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """Findings that are known and accepted: those of a kind, everywhere or where a pattern says.
+    """A rule for known and accepted findings: a kind, and optionally a pattern.
 
     Attributes
     ----------
     kind : str
         One of `KINDS`.
     pattern : str
-        A glob as of :mod:`fnmatch` that matches the whole name of the finding's repository, or its whole
-        path; "*" matches slashes too. Empty: everywhere.
+        An :mod:`fnmatch` glob for the whole name of the finding's repository or for its whole path; "*" also
+        matches slashes. If empty, all findings of the kind are ignored.
     """
 
     kind: Kind
@@ -153,14 +153,14 @@ class Ignore:
 
     @classmethod
     def parse(cls, text: str) -> Ignore:
-        """Read ``KIND`` or ``KIND:PATTERN``.
+        """Parse ``KIND`` or ``KIND:PATTERN``.
 
         Raises
         ------
         UnknownKindError
-            The kind is not one of `KINDS`; the message names the nearest.
+            The kind is not one of `KINDS`; the message suggests the nearest.
         ValueError
-            There is a colon, but no pattern.
+            The colon is not followed by a pattern.
         """
         name, colon, pattern = text.partition(":")
         kind = next((kind for kind in KINDS if kind == name), None)
@@ -176,24 +176,24 @@ class Ignore:
         return f"{self.kind}:{self.pattern}" if self.pattern else self.kind
 
     def matches(self, finding: Finding) -> bool:
-        """Return whether it is about a finding."""
+        """Return whether the rule applies to a finding."""
         if finding.kind != self.kind:
             return False
-        compared = (finding.repository, finding.path)
-        return not self.pattern or any(fnmatchcase(text, self.pattern) for text in compared)
+        names = (finding.repository, finding.path)
+        return not self.pattern or any(fnmatchcase(name, self.pattern) for name in names)
 
 
 def parse_ignore(texts: Iterable[str | Ignore]) -> tuple[Ignore, ...]:
-    """Read several, as :meth:`Ignore.parse` does; those that were read already stay as they are.
+    """Parse texts with :meth:`Ignore.parse`; `Ignore` objects are returned unchanged.
 
     Raises
     ------
     ValueError
-        As of :meth:`Ignore.parse`.
+        A text is invalid, as for :meth:`Ignore.parse`.
     """
     return tuple(text if isinstance(text, Ignore) else Ignore.parse(text) for text in texts)
 
 
 def remaining(findings: Iterable[Finding], ignored: Sequence[Ignore]) -> list[Finding]:
-    """Return the findings that are not ignored, in their order."""
+    """Return the findings that no rule ignores, in the same order."""
     return [finding for finding in findings if not any(ignore.matches(finding) for ignore in ignored)]

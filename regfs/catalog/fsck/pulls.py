@@ -1,8 +1,8 @@
-"""What a pull gets from a registry that serves this storage. Pure.
+"""The predicted responses of a registry that serves a storage. Pure.
 
-By the rules of distribution 2.8.2: ``handlers/manifests.go`` and ``blob.go``; ``linkedblobstore.go``,
-``tagstore.go`` and ``manifeststore.go``. A registry follows links whatever they name, and
-compares no content with its digest; that is left to the client.
+The rules are those of distribution 2.8.2: ``handlers/manifests.go`` and ``blob.go``; ``linkedblobstore.go``,
+``tagstore.go`` and ``manifeststore.go``. A registry follows links whatever digest they name, and does not
+verify content; clients do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Broken: TypeAlias = Literal["empty", "malformed"]
 Link: TypeAlias = tuple[Literal["layer", "revision"], str, Digest]
-"""A link by its kind, repository and the digest in its path."""
+"""A link: its kind, repository, and the digest in its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class Answer:
     Attributes
     ----------
     status : int
-        Of HTTP; 0: the connection breaks.
+        The HTTP status code; 0 if the registry closes the connection.
     code : str
-        The registry's error code; empty of a success.
+        The registry's error code; empty for a success.
     other : bool
-        It is a success, but the content is not what the digest names, so a client refuses it.
+        Whether a success has content that does not match the request, so a client rejects it.
     note : str
-        Why it works all the same, or what the client makes of it.
+        The reason why the pull works, or the client's reaction.
     platform : str
-        Which platform's pull it is, where it is that of one alone; empty otherwise.
+        The platform, if only its pull is affected; otherwise empty.
     """
 
     status: int = 200
@@ -49,7 +49,7 @@ class Answer:
 
     @property
     def works(self) -> bool:
-        """Whether the client gets what it asked for."""
+        """Whether the client gets the requested content."""
         return self.status == 200 and not self.other
 
     def __str__(self) -> str:
@@ -58,10 +58,10 @@ class Answer:
         platform = "the attestation" if self.platform == NO_PLATFORM else self.platform
         fails = f"fails for {platform}" if platform else "fails"
         if self.other:
-            note = self.note or "refuses what is not what it asked for"
+            note = self.note or "refuses the content, which does not match the request"
             return f"{fails}: the registry answers 200, and the client {note}"
         if not self.status:
-            return f"{fails}: the registry breaks the connection"
+            return f"{fails}: the registry closes the connection"
         return f"{fails}: the registry answers {self.status} {self.code}"
 
 
@@ -72,7 +72,7 @@ FAILURE = Answer(500, "UNKNOWN")
 
 
 def read_link(content: bytes) -> Digest | Broken:
-    """Read a link file as the registry does, which takes no digest of an algorithm that it does not know."""
+    """Parse a link file as the registry does, which accepts only digests of algorithms that it supports."""
     if not content:
         return "empty"
     try:
@@ -83,26 +83,26 @@ def read_link(content: bytes) -> Digest | Broken:
 
 
 class Pulls:
-    """Foretells answers.
+    """Predicts a registry's responses.
 
     Parameters
     ----------
     snapshot : Snapshot
-        What the storage holds.
+        The contents of the storage.
 
     Attributes
     ----------
     links : dict
-        Of the links that do not name the digest in their path: what they name, why they name nothing, or
-        None where there is a link no more.
+        The links that do not name the digest in their path. The value is the digest that the link names, the
+        reason why it names none, or None if the link no longer exists.
     came : dict
-        Blobs that the snapshot lacks, but that are there.
+        The files of existing blobs that the snapshot lacks.
     lost : set of Digest
-        Blobs that it has, but that are gone.
+        The blobs in the snapshot that no longer exist.
     altered : set of Digest
-        Blobs whose content has another digest.
+        The blobs whose content has another digest.
     others : dict
-        Manifests that were read beside those of the snapshot.
+        The manifests that were read after the snapshot.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -114,17 +114,17 @@ class Pulls:
         self.others: dict[Digest, ReadManifest] = {}
 
     def file(self, digest: Digest) -> File | None:
-        """Return a blob's size and time, if it is there."""
+        """Return a blob's size and time, or None if it does not exist."""
         if digest in self.lost:
             return None
         return self._snapshot.blobs.get(digest) or self.came.get(digest)
 
     def read(self, digest: Digest) -> ReadManifest | None:
-        """Return what was read of a manifest."""
+        """Return a manifest that was read, or None."""
         return self._snapshot.manifests.get(digest) or self.others.get(digest)
 
     def link(self, kind: Literal["layer", "revision"], name: str, digest: Digest) -> Digest | Broken | None:
-        """Return what a link names: a digest, why it names none, or None if it is not there."""
+        """Return the digest that a link names, the reason why it names none, or None without a link."""
         key = (kind, name, digest)
         if key in self.links:
             return self.links[key]
@@ -132,12 +132,12 @@ class Pulls:
         return digest if digest in (repository.layers if kind == "layer" else repository.revisions) else None
 
     def target(self, name: str, digest: Digest) -> Digest | Broken | None:
-        """Return what a repository has as a manifest of a digest; a layer's link will do (since 2.1.0)."""
+        """Return the target of a manifest's link; a layer link also counts (distribution since 2.1.0)."""
         target = self.link("revision", name, digest)
         return target if target is not None else self.link("layer", name, digest)
 
     def tag(self, repository: Repository, tag: str) -> Answer:
-        """Foretell the answer to a tag: ``GET /v2/NAME/manifests/TAG``."""
+        """Return the response for a tag: ``GET /v2/NAME/manifests/TAG``."""
         files = repository.tags.get(tag)
         if files is None or files.current is None:
             return NO_MANIFEST
@@ -146,7 +146,7 @@ class Pulls:
         return self.manifest(repository.name, files.target)
 
     def manifest(self, name: str, digest: Digest) -> Answer:
-        """Foretell the answer to a manifest's digest: ``GET /v2/NAME/manifests/DIGEST``."""
+        """Return the response for a manifest: ``GET /v2/NAME/manifests/DIGEST``."""
         target = self.target(name, digest)
         if target is None:
             return NO_MANIFEST
@@ -160,7 +160,7 @@ class Pulls:
         return Answer(other=self._differs(digest, target))
 
     def blob(self, name: str, digest: Digest) -> Answer:
-        """Foretell the answer to a blob's digest: ``GET /v2/NAME/blobs/DIGEST``."""
+        """Return the response for a blob: ``GET /v2/NAME/blobs/DIGEST``."""
         if digest.algorithm not in ALGORITHMS:
             return BAD_DIGEST
         target = self.link("layer", name, digest)
@@ -177,9 +177,9 @@ class Pulls:
 
 
 def is_other(digest: Digest, target: Digest) -> bool:
-    """Return whether a link leads astray.
+    """Return whether a link names other content than its path.
 
-    One that names a digest of another algorithm does not: a registry stores all blobs by their SHA-256, and
-    links whatever else a client has called them to that.
+    A target of another algorithm is right: a registry stores all blobs under their SHA-256 digests, and links
+    the other digests that clients use to those.
     """
     return target != digest and target.algorithm == digest.algorithm

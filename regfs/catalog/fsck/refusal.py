@@ -1,8 +1,8 @@
-"""Why a registry cannot read a manifest that lies in its storage, and so does not serve it. Pure.
+"""The reasons why a registry cannot read a stored manifest, and therefore does not serve it. Pure.
 
-By the rules of distribution 2.8.2, ``registry/storage/manifeststore.go``, and of the Go package encoding/json
-that it reads with: a field of a wrong type is an error, an unknown field is none, null is anything, and a
-field's name may be in capitals.
+The rules are those of distribution 2.8.2 (``registry/storage/manifeststore.go``) and of its parser, Go's
+encoding/json: a field of the wrong type is an error, an unknown field is not, null fits every type, and the
+case of field names is ignored.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 from regfs.catalog.manifest import DOCKER_LIST, DOCKER_MANIFEST, LARGEST, OCI_INDEX, OCI_MANIFEST
 
-CRASH = "it has no media type and its manifests are of a wrong type"
-"""The one refusal that is no answer: the registry panics, and the connection breaks."""
+CRASH = "it has no media type, and its manifests field has the wrong type"
+"""The only refusal without a response: the registry panics and closes the connection."""
 
 _Shape: TypeAlias = "type | list[Any] | dict[str, Any]"
-"""str, int, [shape of the elements], {field: shape}, or {"*": shape} of a map."""
+"""str, int, [shape of the elements], {field: shape}, or {"*": shape} for a map."""
 
 _DEEPEST = 10_000
 _INTEGER = re.compile(r"-?\d+")
@@ -57,42 +57,42 @@ _SCHEMA1 = {
 
 
 class _Number(str):
-    """A number as it is spelled, so that none is too large."""
+    """A number as text, so no number is too large."""
 
     __slots__ = ()
 
 
 class _Object(tuple[tuple[str, Any], ...]):
-    """An object's fields in their order, so that one that is there twice is seen twice."""
+    """An object's fields in order, including duplicates."""
 
     __slots__ = ()
 
 
 def refusal(data: bytes) -> str:
-    """Return why the registry answers 500 instead of a manifest; empty if it serves it.
+    """Return the reason why the registry responds 500 to a manifest's pull; empty if it serves it.
 
     Parameters
     ----------
     data : bytes
-        The manifest's blob.
+        The manifest's content.
     """
     if len(data) > LARGEST:
         return f"it has more than {LARGEST} bytes"
     if data.count(b"[") + data.count(b"{") > _DEEPEST and _depth(data) > _DEEPEST:
         return "it is nested too deeply"
     try:
-        # Go replaces what is no UTF-8; what remains of it outside of text is no JSON either.
+        # Go replaces invalid UTF-8 in strings; outside of strings it is invalid JSON either way.
         document = _decode(data.decode("utf-8", "replace"))
     except RecursionError:
-        # Too deep for Python. The registry goes deeper, and what is so deep is in no field that it reads.
+        # Too deep for Python, but not for Go; such depth occurs only in fields that the registry ignores.
         return ""
     except ValueError:
-        return "it is no JSON"
+        return "it is not JSON"
     if not _fits(document, _VERSIONED):
-        return "its schemaVersion or mediaType is of a wrong type"
+        return "its schemaVersion or mediaType has the wrong type"
     version, media_type = _value(document, "schemaVersion"), _value(document, "mediaType") or ""
     if version is not None and int(version) == 1:
-        return "" if _fits(document, _SCHEMA1) else "a field of it is of a wrong type"
+        return "" if _fits(document, _SCHEMA1) else "one of its fields has the wrong type"
     if version is None or int(version) != 2:
         return f"its schema version {version or 0} is unknown"
     if media_type == "":
@@ -102,8 +102,8 @@ def refusal(data: bytes) -> str:
     elif media_type in _SHAPES:
         shape = _SHAPES[media_type]
     else:
-        return f"the media type {media_type[:80]!r} is unknown to it"
-    return "" if _fits(document, shape) else "a field of it is of a wrong type"
+        return f"the registry does not know its media type {media_type[:80]!r}"
+    return "" if _fits(document, shape) else "one of its fields has the wrong type"
 
 
 _SHAPES: dict[str, dict[str, Any]] = {
@@ -159,7 +159,7 @@ def _is_int64(number: str) -> bool:
 
 
 def _field(name: str, shape: Mapping[str, Any]) -> str | None:
-    """Find the field that Go puts a name's value into: that of its name, or of its name in other case."""
+    """Return the field that Go assigns a name's value to: an exact match, else one that differs in case."""
     if name in shape:
         return name
     folded = name.casefold()
@@ -167,7 +167,7 @@ def _field(name: str, shape: Mapping[str, Any]) -> str | None:
 
 
 def _value(document: Any, field: str) -> str | None:
-    """Return a field's last value; null changes none."""
+    """Return a field's last value other than null."""
     match = None
     for name, value in document or ():
         if value is not None and _field(name, _VERSIONED) == field:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import os
 import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from cli.browser import program
 from cli.conftest import write_config
@@ -19,6 +21,8 @@ from support.memory import MemoryDriver
 
 import regfs
 from regfs.catalog.fsck.findings import KINDS
+from regfs.cli.errors import MEANING, Code
+from regfs.cli.group import cli as regfs_command
 from regfs.frames.schemas import SCHEMAS, markdown
 from regfs.parameters.table import parameter_table
 
@@ -75,9 +79,8 @@ def test_the_picture_is_made_by_a_script(tmp_path: Path) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail("chromium is missing")
         pytest.skip("chromium is missing")
+    picture(tmp_path / "report.png")
     for file in (tmp_path / "report.png", ROOT / "notebooks" / "report.png"):
-        if not file.exists():
-            picture(file)
         content = file.read_bytes()
         assert content.startswith(b"\x89PNG\r\n\x1a\n")
         assert struct.unpack(">II", content[16:24]) == (WIDTH, HEIGHT)
@@ -120,12 +123,18 @@ def test_the_table_of_faults_is_the_one_that_is_run() -> None:
     assert int(cells[1].replace(",", "")) == 2 * len(FAULTS) * len(OPERATIONS)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_module_is_described(package: str) -> None:
-    rows = re.findall(r"^\| (`.*?) \|", section(f"regfs/{package}/README.md", "Modules"), re.MULTILINE)
+@pytest.mark.parametrize("name", [name for name in FILES if name != "README.md"])
+def test_a_package_has_three_usages(name: str) -> None:
+    usages = section(name, "Three usages")
+    assert re.search(r"^```(python|sh|console)$", usages, re.MULTILINE)
+
+
+@pytest.mark.parametrize("folder", [*(f"regfs/{name}" for name in PACKAGES), "tests/benchmarks"])
+def test_every_module_is_described(folder: str) -> None:
+    rows = re.findall(r"^\| (`.*?) \|", section(f"{folder}/README.md", "Modules"), re.MULTILINE)
     described = {name for row in rows for name in re.findall(r"`([\w.]+)`", row)}
-    folder = ROOT / "regfs" / package
-    modules = {".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.py")}
+    package = ROOT / folder
+    modules = {".".join(path.relative_to(package).with_suffix("").parts) for path in package.rglob("*.py")}
     assert described == {name for name in modules if name.rpartition(".")[2] not in ("__init__", "__main__")}
 
 
@@ -135,6 +144,55 @@ def test_every_package_is_described() -> None:
     folders = {path.parent.name for path in ROOT.glob("regfs/*/__init__.py")}
     modules = {path.stem for path in ROOT.glob("regfs/*.py")} - {"__init__", "__main__", "_version"}
     assert described == folders | modules
+    assert folders == set(PACKAGES)
+
+
+def test_the_folders_of_the_tests_are_described() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", section("tests/README.md", "Folders"), re.MULTILINE)
+    described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert described == {path.relative_to(ROOT / "tests").parts[0] for path in ROOT.glob("tests/*/*.py")}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_verbs_and_their_options_exist(name: str) -> None:
+    text = TEXTS[name].replace("\\|", "/")
+    with click.Context(regfs_command) as context:
+        for verb, arguments in re.findall(r"\bregfs ([a-z]+)\b([^`|\n]*)", text):
+            command = regfs_command.get_command(context, verb)
+            if command is None:  # in a sentence about regfs
+                assert f"`regfs {verb}" not in text, verb
+                assert f"$ regfs {verb}" not in text, verb
+                continue
+            options = {"--help", "-h"} | {
+                option
+                for parameter in command.params
+                for option in (*parameter.opts, *parameter.secondary_opts)
+            }
+            assert set(re.findall(r"(?<!\S)\[?(--?[a-zA-Z][\w-]*)", arguments)) <= options, verb
+
+
+def test_every_exit_code_is_described() -> None:
+    rows = re.findall(
+        r"^\| ([\d, ]+) \| (.*) \|$", section("regfs/cli/README.md", "Exit codes"), re.MULTILINE
+    )
+    assert {int(code) for codes, _ in rows for code in codes.split(", ")} == set(Code)
+    for codes, meaning in rows:
+        if "," not in codes:
+            assert meaning.replace("`", "") == MEANING[Code(int(codes))]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_commands_name_what_exists(name: str) -> None:
+    """Files, modules and extras; what the commands do is tested where each belongs, or by ``.ci/run``."""
+    metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for block in re.findall(r"^```sh\n(.*?)^```$", TEXTS[name], re.MULTILINE | re.DOTALL):
+        for extra in re.findall(r"'(?:\.|regfs)\[(\w+)\]'", block):
+            assert re.search(rf"^{extra} = \[", metadata, re.MULTILINE), extra
+        for path in re.findall(r"(?<!\S)tests/\S+", block):
+            assert (ROOT / path).exists(), path
+        for module in re.findall(r" -m ([a-z]\S*)", block):
+            if module != "again":  # a mark of pytest
+                assert importlib.util.find_spec(module), module
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -178,4 +236,4 @@ def test_it_names_no_machine(name: str) -> None:
 
 
 def test_the_first_page_stays_short() -> None:
-    assert len(TEXTS["README.md"].splitlines()) <= 250
+    assert len(TEXTS["README.md"].splitlines()) <= 240

@@ -26,7 +26,7 @@ from regfs.report import make
 if TYPE_CHECKING:
     from regfs.layout import Digest
 
-WIDTH, HEIGHT = 1200, 1000
+WIDTH, HEIGHT = 1200, 1240
 """Of the picture, in pixels."""
 
 
